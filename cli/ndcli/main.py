@@ -1,0 +1,54 @@
+"""The command ``ndengine``: its group of commands, and how an expected failure ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ndcli.cache import cache
+from ndcli.data import data
+from ndcli.layers import layers
+from ndcli.report import report
+from ndcli.run import run
+from ndcli.show import show
+from ndengine.errors import NdengineError
+
+INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
+
+
+class Commands(click.Group):
+    """A group that turns ndengine's own errors into one line and an exit code; bugs keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except NdengineError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. The same command again goes on from what is complete.", err=True)
+            ctx.exit(INTERRUPTED)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which they are used."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ndengine", prog_name="ndengine")
+def main() -> None:
+    """Find out which human concepts the units of a vision network detect.
+
+    ndengine carries out Network Dissection: it compares what each unit of a network responds to with the
+    labelled concepts of a dataset, and names the units that detect one.
+
+    \b
+    Example, with everything built in:
+      ndengine run
+    """
+
+
+for command in (run, show, report, layers, data, cache):
+    main.add_command(command)

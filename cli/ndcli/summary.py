@@ -1,0 +1,72 @@
+"""A finished dissection in the terminal: unique detectors first, then what to make of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ndcli.terminal import print_table, say, table
+
+if TYPE_CHECKING:
+    from ndengine.result import Dissection
+
+REPORT = "report/index.html"
+
+
+def summary_record(dissection: Dissection) -> dict[str, Any]:
+    """Give everything that the tables say, and where the files are, as plain JSON values."""
+    return {
+        "out": str(dissection.folder),
+        "report": str(dissection.folder / REPORT),
+        "settings": dissection.settings,
+        "provenance": dissection.provenance,
+        "layers": {
+            name: {
+                "path": layer.path,
+                "shape": list(layer.shape),
+                "geometry": layer.geometry,
+                **layer.summary.record(),
+                "warnings": list(layer.summary.warnings),
+            }
+            for name, layer in dissection.layers.items()
+        },
+    }
+
+
+def print_summary(dissection: Dissection) -> None:
+    """Print the counts by layer and by category, then warnings, notes and the report's place."""
+    settings = dissection.settings
+    title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {settings['preset']}"
+    columns = ("layer", "unique detectors", "unique per category", "detectors", "units", "dead units")
+    found = {name: layer.summary for name, layer in dissection.layers.items()}
+    rows = [
+        (name, s.unique_top_label, s.unique_per_category, s.detectors, s.units, s.dead)
+        for name, s in found.items()
+    ]
+    print_table(table(title, columns, rows))
+    columns = (
+        "layer",
+        "category",
+        "unique detectors",
+        "detectors",
+        "unique per category",
+        "detectors per category",
+    )
+    cells = [
+        (
+            name,
+            kind,
+            c.unique_top_label,
+            c.detectors_top_label,
+            c.unique_per_category,
+            c.detectors_per_category,
+        )
+        for name, s in found.items()
+        for kind, c in s.by_category.items()
+    ]
+    print_table(table("By category", columns, cells, left=2))
+    for name, s in found.items():
+        for warning in s.warnings:
+            say(f"Warning, {name}: {warning}")
+    for text in dict.fromkeys(f"Note, {name}: {note}" for name, s in found.items() for note in s.notes):
+        say(text)
+    say(f"Report: {dissection.folder / REPORT}")

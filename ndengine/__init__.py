@@ -1,0 +1,57 @@
+"""Network Dissection, exact and fast: which human concepts the units of a vision network detect.
+
+Importing this package is cheap: names below are loaded when they are first used.
+
+Examples
+--------
+>>> from pathlib import Path
+>>> import ndengine
+>>> settings = ndengine.Settings(model="vgg16", layers=("conv5_3",), data="broden1_224")
+>>> dissection = ndengine.dissect.dissect(settings, Path("out"))  # doctest: +SKIP
+>>> dissection = ndengine.load("out")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ndengine import dissect as dissect
+    from ndengine.errors import NdengineError as NdengineError
+    from ndengine.result import Dissection as Dissection
+    from ndengine.result import load as load
+    from ndengine.settings import PRESETS as PRESETS
+    from ndengine.settings import Knobs as Knobs
+    from ndengine.settings import Settings as Settings
+    from ndengine.settings import knobs_of as knobs_of
+
+    __version__: str
+
+_HOME = {
+    "Dissection": "result",
+    "Knobs": "settings",
+    "NdengineError": "errors",
+    "PRESETS": "settings",
+    "Settings": "settings",
+    "knobs_of": "settings",
+    "load": "result",
+}
+
+__all__ = ["PRESETS", "Dissection", "Knobs", "NdengineError", "Settings", "dissect", "knobs_of", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ndengine")
+    if name == "dissect":  # the module: a function under its name would vanish once the module is imported
+        return import_module("ndengine.dissect")
+    if name in _HOME:
+        return getattr(import_module(f"ndengine.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'ndengine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

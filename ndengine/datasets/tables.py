@@ -1,0 +1,215 @@
+"""The CSV tables of Broden's layout: ``category.csv``, ``label.csv``, ``c_<category>.csv`` and ``index.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ndengine.datasets import Vocabulary
+from ndengine.errors import DatasetError
+
+HIGHEST_ID = 65_535  # what R + 256·G can hold
+INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
+REMEDY = "run `ndengine data check FOLDER` to list all faults"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV table.
+
+    Attributes
+    ----------
+    file : Path
+        Where it came from.
+    columns : tuple of str
+        Its header.
+    rows : tuple
+        Line number and fields by column of every row that has as many fields as the header.
+    malformed : tuple
+        Line number and number of fields of the other rows; blank lines are no rows.
+    """
+
+    file: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    malformed: tuple[tuple[int, int], ...]
+
+
+def read_bytes(file: Path) -> bytes:
+    """The bytes of a table.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or can't be read.
+    """
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(f"{file} is missing; give a folder in Broden's layout, or {REMEDY}.") from None
+    except OSError as error:
+        raise DatasetError(f"{file} can't be read ({error.strerror}); {REMEDY}.") from None
+
+
+def parse_table(data: bytes, file: Path) -> Table:
+    """Split a table into rows, however many fields each has.
+
+    Raises
+    ------
+    DatasetError
+        If the text is no UTF-8 or no CSV, or has no usable header.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, fields) for fields in reader if fields]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+    except csv.Error as error:
+        raise DatasetError(f"{file} is no CSV table ({error}); restore it from the dataset's source.") from None
+    if not lines:
+        raise DatasetError(f"{file} is empty; restore it from the dataset's source.")
+    columns = tuple(name.strip() for name in lines[0][1])
+    if len(set(columns)) < len(columns):
+        raise DatasetError(f"{file} names a column twice in its header; give every column its own name.")
+    rows = tuple((n, dict(zip(columns, f, strict=True))) for n, f in lines[1:] if len(f) == len(columns))
+    malformed = tuple((n, len(f)) for n, f in lines[1:] if len(f) != len(columns))
+    return Table(file, columns, rows, malformed)
+
+
+def check_table(table: Table, needed: tuple[str, ...]) -> None:
+    """Raise DatasetError unless a table has the columns ``needed``, and rows, and every row all fields."""
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DatasetError(f"{table.file} lacks the column {', '.join(missing)}; {REMEDY}.")
+    if table.malformed:
+        line, fields = table.malformed[0]
+        raise DatasetError(f"{table.file} line {line} has {fields} fields, not {len(table.columns)}; {REMEDY}.")
+    if not table.rows:
+        raise DatasetError(f"{table.file} has no rows; {REMEDY}.")
+
+
+def parse_number(text: str, table: Table, line: int, column: str) -> int:
+    """A field that holds a decimal number.
+
+    Raises
+    ------
+    DatasetError
+        If it holds anything else.
+    """
+    number = as_number(text)
+    if number is None:
+        raise DatasetError(f"{table.file} line {line} has {text!r} as {column}, no whole number; {REMEDY}.")
+    return number
+
+
+def as_number(text: str) -> int | None:
+    """The decimal number that a field holds, or None."""
+    text = text.strip()
+    # Python refuses to turn thousands of digits into a number; none of ours has more than a few.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def as_amount(text: str) -> float | None:
+    """The finite number of at least 0 that a field holds, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def parse_cell(text: str) -> tuple[list[str], list[int]]:
+    """The label map paths and whole-image labels of a category's cell in ``index.csv``."""
+    paths, whole = [], []
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        number = as_number(item)
+        if number is None:
+            paths.append(item)
+        else:
+            whole.append(number)
+    return paths, whole
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a path of ``index.csv`` is no path inside the folder of images."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+
+
+def table_names(categories: tuple[str, ...]) -> tuple[str, ...]:
+    """File names of the tables of a dataset with these categories, the index last."""
+    return ("category.csv", "label.csv", *(f"c_{name}.csv" for name in categories), "index.csv")
+
+
+def read_categories(table: Table) -> tuple[str, ...]:
+    """Categories in their order.
+
+    Raises
+    ------
+    DatasetError
+        If a name is missing, repeated or can't be part of a file name.
+    """
+    check_table(table, ("name",))
+    names = tuple(fields["name"].strip() for _, fields in table.rows)
+    for (line, _), name in zip(table.rows, names, strict=True):
+        if not name or "/" in name or "\\" in name or "\0" in name or name in INDEX_COLUMNS:
+            raise DatasetError(f"{table.file} line {line} has {name!r} as a category; use a plain name.")
+        if names.count(name) > 1:
+            raise DatasetError(f"{table.file} lists the category {name} twice; keep one row of it.")
+    return names
+
+
+def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
+    """The concepts and categories that a dataset's tables define.
+
+    Parameters
+    ----------
+    texts : mapping
+        Bytes of each table by file name.
+    folder : Path
+        Where they came from, for messages.
+
+    Raises
+    ------
+    DatasetError
+        If a table is damaged or holds an id that is out of range.
+    """
+    categories = read_categories(parse_table(texts["category.csv"], folder / "category.csv"))
+    labels = parse_table(texts["label.csv"], folder / "label.csv")
+    check_table(labels, ("number", "name"))
+    named: dict[int, str] = {}
+    for line, fields in labels.rows:
+        number = parse_number(fields["number"], labels, line, "number")
+        if number > HIGHEST_ID:
+            raise DatasetError(f"{labels.file} line {line} has the id {number}; ids go up to {HIGHEST_ID}.")
+        if number in named:
+            raise DatasetError(f"{labels.file} line {line} gives the id {number} a second time; {REMEDY}.")
+        named[number] = fields["name"].strip()
+    highest = max(named)
+    if highest == 0:
+        raise DatasetError(f"{labels.file} has no label above 0; {REMEDY}.")
+    primary = np.full(highest, -1, np.int64)
+    largest = np.full(highest, -1.0)
+    for k, category in enumerate(categories):
+        table = parse_table(texts[f"c_{category}.csv"], folder / f"c_{category}.csv")
+        check_table(table, ("number", "coverage"))
+        for line, fields in table.rows:
+            number = parse_number(fields["number"], table, line, "number")
+            coverage = as_amount(fields["coverage"])
+            if number > highest:
+                raise DatasetError(
+                    f"{table.file} line {line} has the id {number}, above the {highest} of label.csv; {REMEDY}."
+                )
+            if coverage is None:
+                raise DatasetError(
+                    f"{table.file} line {line} has {fields['coverage']!r} as coverage, no number from 0 up; {REMEDY}."
+                )
+            if number > 0 and coverage >= largest[number - 1]:
+                primary[number - 1], largest[number - 1] = k, coverage
+    return Vocabulary(tuple(named.get(c, "") for c in range(1, highest + 1)), categories, primary)

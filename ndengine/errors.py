@@ -1,0 +1,37 @@
+"""The errors that ndengine raises on purpose: one sentence each, naming the file or argument and the remedy."""
+
+from __future__ import annotations
+
+
+class NdengineError(Exception):
+    """An expected failure, worded for the person at the terminal.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the command line exits with: 1, or 2 where the way of calling was wrong.
+    """
+
+    exit_code = 1
+
+
+class SettingsError(NdengineError):
+    """A setting that is not understood or does not go with another."""
+
+    exit_code = 2
+
+
+class DatasetError(NdengineError):
+    """A dataset that is missing, damaged or inconsistent."""
+
+
+class ModelError(NdengineError):
+    """A model, layer or weights file that can't be used, or activations that are not finite."""
+
+
+class SpoolError(NdengineError):
+    """A spool that is damaged, full or made with other settings."""
+
+
+class ResultError(NdengineError):
+    """A result folder that is damaged, unfinished, in use or in the way."""

@@ -1,0 +1,219 @@
+"""The figures of a report, as inline SVG: colours and type come from report.css, so they follow the page's theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+COLOURS = 8  # classes k0 … k7 of report.css; further categories start again
+
+_Number = int | float
+
+
+class CategoryBar(NamedTuple):
+    """A category's unique detectors under both schemes."""
+
+    category: str
+    top_label: int
+    per_category: int
+
+
+class ConceptBar(NamedTuple):
+    """A concept that units detect; ``category`` is the index of its category."""
+
+    concept: str
+    category: int
+    units: int
+
+
+def colour(category: int) -> str:
+    """The CSS class that colours a category, given its index; ``none`` for -1, no category."""
+    return "none" if category < 0 else f"k{category % COLOURS}"
+
+
+def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
+    """Bars of unique detectors by category: top-label solid, per-category beside it in outline.
+
+    Parameters
+    ----------
+    bars : sequence of CategoryBar
+        One for each category of the dataset, in its order.
+    """
+    slot, width, height, top = 60, 20, 120, 22
+    most = max((max(b.top_label, b.per_category) for b in bars), default=0)
+    base = top + height
+    parts = []
+    for k, bar in enumerate(bars):
+        left = k * slot + 9
+        for value, x, style, scheme in (
+            (bar.top_label, left, "solid", "top-label"),
+            (bar.per_category, left + width + 2, "outline", "per-category"),
+        ):
+            tall = _tall(value, most, height)
+            parts.append(
+                Markup(
+                    '<rect class="{} {}" x="{}" y="{}" width="{}" height="{}" rx="1.5"><title>{}</title></rect>'
+                ).format(
+                    style,
+                    colour(k),
+                    x,
+                    _number(base - tall),
+                    width,
+                    _number(tall),
+                    f"{bar.category}: {value} unique ({scheme})",
+                )  # fmt: skip
+            )
+            parts.append(
+                _text(
+                    x + width / 2, base - tall - 5, str(value), "value" if style == "solid" else "value soft"
+                )
+            )
+        parts.append(
+            _text(k * slot + slot / 2, base + 16, _short(bar.category, 9), "name", full=bar.category)
+        )
+    parts.append(_baseline(0, len(bars) * slot, base))
+    sentence = "; ".join(f"{b.category} {b.top_label} and {b.per_category}" for b in bars)
+    return _svg(
+        "categories",
+        (max(1, len(bars)) * slot, base + 26),
+        "Unique detectors by category",
+        f"Top-label and per-category: {sentence}.",
+        parts,
+    )
+
+
+def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Markup:
+    """One bar for each detected concept, as tall as its units are many, grouped by category.
+
+    Parameters
+    ----------
+    bars : iterable of ConceptBar
+        The detected concepts, in any order.
+    categories : sequence of str
+        Names of the categories.
+    """
+    pitch, width, height, top, letters, between = 14, 9, 96, 18, 118, 14
+    ordered = sorted(bars, key=lambda b: (b.category, -b.units, b.concept))
+    most = max((b.units for b in ordered), default=0)
+    base = top + height
+    parts, sentences = [], []
+    x = 0.0
+    for k, group in groupby(ordered, key=lambda b: b.category):
+        members = list(group)
+        heading = f"{_short(categories[k], 12)} {len(members)}"
+        start, span = x, max(len(members) * pitch, 7 * len(heading))
+        for bar in members:
+            tall = _tall(bar.units, most, height)
+            middle = x + pitch / 2
+            plural = "unit" if bar.units == 1 else "units"
+            parts.append(
+                Markup('<g class="bar" data-find="{}"><title>{}</title>').format(
+                    bar.concept, f"{bar.concept} ({categories[k]}): {bar.units} {plural}"
+                )
+            )
+            # A clear rectangle over the whole column, so that a short bar is as easy to hit as a tall one.
+            parts.append(_rect("hit", x, top - 14, pitch, height + 14 + letters))
+            parts.append(_rect(f"solid {colour(k)}", middle - width / 2, base - tall, width, tall))
+            parts.append(_text(middle, base - tall - 4, str(bar.units), "value small"))
+            parts.append(
+                Markup(
+                    '<text class="name small" transform="translate({} {}) rotate(-90)" text-anchor="end">{}</text></g>'
+                ).format(_number(middle + 3.5), base + 6, _short(bar.concept, 19))
+            )
+            x += pitch
+        x = start + span
+        parts.append(_rect(f"solid {colour(k)}", start + 1, base + letters + 4, span - 2, 2.5))
+        parts.append(
+            Markup('<text class="name" x="{}" y="{}">{}</text>').format(
+                _number(start + 1), base + letters + 20, heading
+            )
+        )
+        parts.append(_baseline(start, x, base))
+        sentences.append(f"{categories[k]}: " + ", ".join(f"{b.concept} {b.units}" for b in members))
+        x += between
+    return _svg(
+        "concepts",
+        (max(1.0, x - between), base + letters + 26),
+        "Units of each detected concept",
+        "; ".join(sentences) + ".",
+        parts,
+    )
+
+
+def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
+    """One stacked bar for each layer: its unique detectors (top-label), split by category.
+
+    Parameters
+    ----------
+    layers : mapping of str to sequence of CategoryBar
+        The categories' bars by layer name, in the order to draw.
+    """
+    label, width, row, thick = 96, 300, 26, 16
+    totals = {name: sum(b.top_label for b in bars) for name, bars in layers.items()}
+    most = max(totals.values(), default=0)
+    parts = []
+    for place, (name, bars) in enumerate(layers.items()):
+        y = place * row + 2
+        parts.append(_text(label - 8, y + 12, _short(name, 15), "name", anchor="end", full=name))
+        x = float(label)
+        for k, bar in enumerate(bars):
+            wide = _tall(bar.top_label, most, width)
+            if wide:
+                title = f"{name}: {bar.top_label} unique detectors of category {bar.category}"
+                parts.append(
+                    Markup("<g><title>{}</title>{}</g>").format(
+                        title, _rect(f"solid {colour(k)}", x, y, wide, thick)
+                    )
+                )
+            x += wide
+        parts.append(_text(x + 6, y + 12.5, str(totals[name]), "value", anchor="start"))
+    sentence = "; ".join(f"{name} {total}" for name, total in totals.items())
+    size = (label + width + 34, max(1, len(totals)) * row)
+    return _svg("layers", size, "Unique detectors by layer", f"Top-label: {sentence}.", parts)
+
+
+def _svg(
+    key: str, size: tuple[_Number, _Number], title: str, description: str, parts: Iterable[Markup]
+) -> Markup:
+    width, height = (_number(n) for n in size)
+    return Markup(
+        '<svg class="figure {key}" role="img" aria-labelledby="{key}-title {key}-text" '
+        'width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        '<title id="{key}-title">{title}</title><desc id="{key}-text">{description}</desc>{body}</svg>'
+    ).format(
+        key=key, width=width, height=height, title=title, description=description, body=Markup("").join(parts)
+    )  # fmt: skip
+
+
+def _rect(style: str, x: _Number, y: _Number, width: _Number, height: _Number) -> Markup:
+    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
+        style, _number(x), _number(y), _number(width), _number(height)
+    )
+
+
+def _text(x: _Number, y: _Number, text: str, style: str, *, anchor: str = "middle", full: str = "") -> Markup:
+    title = Markup("<title>{}</title>").format(full) if full and full != text else ""
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}{}</text>').format(
+        style, _number(x), _number(y), anchor, title, text
+    )
+
+
+def _baseline(start: _Number, end: _Number, y: _Number) -> Markup:
+    return Markup('<path class="base" d="M{} {}H{}"/>').format(_number(start), _number(y + 0.5), _number(end))
+
+
+def _tall(value: int, most: int, height: int) -> float:
+    """Length of a bar; a count of 1 stays visible beside one of thousands."""
+    return max(1.5, height * value / most) if value else 0.0
+
+
+def _short(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+
+
+def _number(value: _Number) -> str:
+    """A coordinate with no more digits than the eye can tell."""
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,117 @@
+// Find, filter and sort the table of units. Without this script the page shows all of them, best first.
+(() => {
+  "use strict";
+  const table = document.getElementById("units");
+  const body = table.tBodies[0];
+  const form = document.getElementById("filters");
+  const find = document.getElementById("find");
+  const only = document.getElementById("only");
+  const order = document.getElementById("order");
+  const chips = Array.from(form.querySelectorAll(".chips button"));
+  const heads = Array.from(table.querySelectorAll("th[data-key]"));
+  const count = document.getElementById("tally");
+  const nothing = document.getElementById("nothing");
+
+  const rows = Array.from(body.rows, (row) => ({
+    row,
+    unit: Number(row.dataset.unit),
+    concept: row.dataset.concept,
+    category: row.dataset.category,
+    iou: Number(row.dataset.iou),
+    detector: row.classList.contains("detector"),
+    text: `${row.dataset.concept} ${row.dataset.category}`.toLowerCase(),
+  }));
+
+  const compare = new Intl.Collator(undefined, { numeric: true }).compare;
+  // Rows without a concept go last in either direction; equal rows fall back on IoU, then on the unit.
+  const text = (key) => (a, b, sign) =>
+    (a[key] === "") - (b[key] === "") || sign * compare(a[key], b[key]) || b.iou - a.iou || a.unit - b.unit;
+  const by = {
+    unit: (a, b, sign) => sign * (a.unit - b.unit),
+    concept: text("concept"),
+    category: text("category"),
+    iou: (a, b, sign) => sign * (a.iou - b.iou) || a.unit - b.unit,
+  };
+
+  function sort(key, sign) {
+    rows.sort((a, b) => by[key](a, b, sign));
+    body.append(...rows.map((entry) => entry.row));
+    for (const head of heads) {
+      if (head.dataset.key === key) head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    }
+    order.value = key;
+  }
+
+  function filter() {
+    const words = find.value.trim().toLowerCase();
+    const number = /^\d+$/.test(words);
+    const wanted = new Set(chips.filter((c) => c.getAttribute("aria-pressed") === "true").map((c) => c.dataset.category));
+    let shown = 0;
+    for (const entry of rows) {
+      const found = number ? String(entry.unit).startsWith(words) : entry.text.includes(words);
+      const keep = found && (!wanted.size || wanted.has(entry.category)) && (!only.checked || entry.detector);
+      entry.row.hidden = !keep;
+      shown += keep;
+    }
+    count.textContent = shown === rows.length ? `${rows.length} units` : `${shown} of ${rows.length} units`;
+    nothing.hidden = shown > 0;
+    table.hidden = shown === 0;
+  }
+
+  function press(chip, on) {
+    chip.setAttribute("aria-pressed", String(on));
+  }
+
+  function reset() {
+    find.value = "";
+    only.checked = false;
+    chips.forEach((chip) => press(chip, false));
+    filter();
+  }
+
+  for (const head of heads) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const now = head.getAttribute("aria-sort");
+      const first = head.dataset.key === "iou" ? -1 : 1;
+      sort(head.dataset.key, now ? (now === "ascending" ? -1 : 1) : first);
+    });
+  }
+  for (const chip of chips) {
+    chip.addEventListener("click", () => {
+      press(chip, chip.getAttribute("aria-pressed") !== "true");
+      filter();
+    });
+  }
+  // A bar of the concepts' figure shows that concept's detectors.
+  for (const bar of document.querySelectorAll("svg [data-find]")) {
+    bar.addEventListener("click", () => {
+      reset();
+      find.value = bar.dataset.find;
+      only.checked = true;
+      filter();
+      form.scrollIntoView({ behavior: "smooth" });
+    });
+  }
+  find.addEventListener("input", filter);
+  only.addEventListener("change", filter);
+  order.addEventListener("change", () => sort(order.value, order.value === "iou" ? -1 : 1));
+  document.getElementById("reset").addEventListener("click", reset);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  // A link to a unit must lead to it even when a filter hides it.
+  window.addEventListener("hashchange", () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target && target.hidden) {
+      reset();
+      target.scrollIntoView();
+    }
+  });
+
+  form.hidden = false;
+  document.documentElement.classList.add("script");
+  filter(); // a browser may have kept what was typed before a reload
+})();

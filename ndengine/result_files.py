@@ -1,0 +1,240 @@
+"""The files inside a result folder, each written under a temporary name and renamed when it is complete."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ndengine.datasets import Vocabulary
+from ndengine.errors import ResultError
+from ndengine.tally import Counts
+
+COUNTS = "counts.h5"
+EXAMPLES = "examples.h5"
+IMAGES = "images.csv"
+VERSION = 1
+
+AGAIN = "run the dissection again with --overwrite"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The images that excite each unit most, best first; see ``LayerResult`` for the arrays.
+
+    Attributes
+    ----------
+    top_images : ndarray of int64, [U, T]
+    top_values : ndarray of float32, [U, T]
+    top_masks : ndarray of uint8, [U, T, H, ceil(W/8)]
+    """
+
+    top_images: NDArray[np.int64]  # [U, T]
+    top_values: NDArray[np.float32]  # [U, T]
+    top_masks: NDArray[np.uint8]  # [U, T, H, ceil(W/8)]
+
+
+def write_counts(path: Path, counts: Counts, dead: NDArray[np.bool_], vocabulary: Vocabulary) -> None:
+    """Write ``counts.h5`` of a layer.
+
+    Raises
+    ------
+    ResultError
+        If the file can't be written.
+    """
+    with _new_hdf5(path, "ndengine-counts") as file:
+        for name in (
+            "threshold",
+            "intersection",
+            "concept_area",
+            "unit_area",
+            "unit_area_all",
+            "concept_images",
+        ):
+            _put(file, name, getattr(counts, name))
+        _put(file, "dead", dead)
+        file.create_dataset("concept_names", data=list(vocabulary.names), dtype=h5py.string_dtype())
+        file.create_dataset("categories", data=list(vocabulary.categories), dtype=h5py.string_dtype())
+        _put(file, "concept_primary", vocabulary.primary)
+
+
+def read_counts(path: Path) -> tuple[Counts, NDArray[np.bool_], Vocabulary]:
+    """Read ``counts.h5`` of a layer: its counts, its dead units and the vocabulary.
+
+    Raises
+    ------
+    ResultError
+        If the file is missing, damaged or of another format.
+    """
+    with _old_hdf5(path, "ndengine-counts") as file:
+        names = tuple(file["concept_names"].asstr()[()].tolist())
+        categories = tuple(file["categories"].asstr()[()].tolist())
+        units, concepts, kinds = len(file["threshold"]), len(names), len(categories)
+        counts = Counts(
+            threshold=_take(file, "threshold", np.float32, units),
+            intersection=_take(file, "intersection", np.int64, units, concepts),
+            concept_area=_take(file, "concept_area", np.int64, concepts),
+            unit_area=_take(file, "unit_area", np.int64, units, kinds),
+            unit_area_all=_take(file, "unit_area_all", np.int64, units),
+            concept_images=_take(file, "concept_images", np.int64, concepts),
+        )
+        dead = _take(file, "dead", np.bool_, units)
+        primary = _take(file, "concept_primary", np.int64, concepts)
+        if concepts and not (primary.min() >= -1 and primary.max() < kinds):
+            raise ValueError("concept_primary names a category that is not there")
+    return counts, dead, Vocabulary(names=names, categories=categories, primary=primary)
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Write ``examples.h5`` of a layer.
+
+    Raises
+    ------
+    ResultError
+        If the file can't be written.
+    """
+    with _new_hdf5(path, "ndengine-examples") as file:
+        _put(file, "top_images", examples.top_images)
+        _put(file, "top_values", examples.top_values)
+        _put(file, "top_masks", examples.top_masks)
+
+
+def read_examples(path: Path, units: int, images: int, label_size: tuple[int, int]) -> Examples:
+    """Read ``examples.h5`` of a layer of U units, made from N images with H×W segmentations.
+
+    Raises
+    ------
+    ResultError
+        If the file is missing, damaged or of another format, or does not fit the numbers given.
+    """
+    with _old_hdf5(path, "ndengine-examples") as file:
+        shown = file["top_images"].shape[-1]
+        masks = (units, shown, label_size[0], -(-label_size[1] // 8))
+        examples = Examples(
+            top_images=_take(file, "top_images", np.int64, units, shown),
+            top_values=_take(file, "top_values", np.float32, units, shown),
+            top_masks=_take(file, "top_masks", np.uint8, *masks),
+        )
+        found = examples.top_images
+        if found.size and not (found.min() >= -1 and found.max() < images):
+            raise ValueError(f"top_images points outside the {images} images")
+    return examples
+
+
+def write_images(path: Path, names: Sequence[str], splits: Sequence[str]) -> None:
+    """Write ``images.csv``: the names and splits of the images that were used, in order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", "split"))
+    writer.writerows(zip(names, splits, strict=True))
+    write_text(path, text.getvalue())
+
+
+def read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read ``images.csv``: names and splits.
+
+    Raises
+    ------
+    ResultError
+        If the file is missing or not such a table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file, strict=True)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultError(f"{path} can't be read ({error}); {AGAIN}.") from None
+    if header != ["image", "split"] or any(len(row) != 2 for row in rows):
+        raise ResultError(f"{path} is no list of images and splits; {AGAIN}.")
+    return tuple(row[0] for row in rows), tuple(row[1] for row in rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises
+    ------
+    ResultError
+        If it can't be written; what lay there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not outlive a power cut that the content did not
+        temporary.replace(path)
+    except OSError as error:
+        _give_up(path, temporary, error)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises
+    ------
+    ResultError
+        If the file is missing or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ResultError(f"{path} can't be read ({error.strerror}); {AGAIN}.") from None
+
+
+@contextmanager
+def _new_hdf5(path: Path, form: str) -> Iterator[Any]:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"], file.attrs["version"] = form, VERSION
+            yield file
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
+        _give_up(path, temporary, error)
+
+
+@contextmanager
+def _old_hdf5(path: Path, form: str) -> Iterator[Any]:
+    try:
+        with h5py.File(path, "r") as file:
+            found = (file.attrs.get("format"), int(file.attrs.get("version", 0)))
+            if found != (form, VERSION):
+                raise ResultError(f"{path} is of another format ({found[0]} {found[1]}); {AGAIN}.")
+            yield file
+    except FileNotFoundError:
+        raise ResultError(f"{path} is missing; {AGAIN}.") from None
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ResultError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}.") from None
+
+
+def _put(file: Any, name: str, array: NDArray[Any]) -> None:
+    # counts and masks are mostly zeros and shrink tenfold; HDF5 can't chunk an empty array
+    packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.size else {}
+    file.create_dataset(name, data=array, **packing)
+
+
+def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+    data = file[name]
+    if data.dtype != dtype or data.shape != shape:
+        raise ValueError(f"{name} is {data.dtype} {list(data.shape)}, not {np.dtype(dtype)} {list(shape)}")
+    return np.asarray(data[()])
+
+
+def _give_up(path: Path, temporary: Path, error: Exception) -> NoReturn:
+    temporary.unlink(missing_ok=True)
+    raise ResultError(
+        f"{path} can't be written ({error}); free some space or choose another --out."
+    ) from None

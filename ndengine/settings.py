@@ -1,0 +1,221 @@
+"""Every knob of a dissection in one frozen record, and the presets that set them together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from ndengine.errors import SettingsError
+
+Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "align-corners"]
+Overlap = Literal["once", "twice"]
+Area = Literal["category", "touched", "all"]
+Comparison = Literal[">", ">="]
+SpoolKind = Literal["auto", "memory", "disk", "dense"]
+
+GEOMETRIES: tuple[Geometry, ...] = ("receptive-field", "receptive-field-floor", "half-pixel", "align-corners")
+OVERLAPS: tuple[Overlap, ...] = ("once", "twice")
+AREAS: tuple[Area, ...] = ("category", "touched", "all")
+COMPARISONS: tuple[Comparison, ...] = (">", ">=")
+SPOOLS: tuple[SpoolKind, ...] = ("auto", "memory", "disk", "dense")
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What decides the numbers once the activations are given.
+
+    Attributes
+    ----------
+    quantile : str
+        The share q of positions that may exceed a unit's threshold, as decimal text: ``m = floor(q·n)`` is
+        computed from these digits, not from a binary fraction.
+    geometry : str
+        Where the activation samples sit on the segmentation grid.
+    overlap : str
+        Whether a concept that two maps put on one pixel counts there ``once`` or ``twice``.
+    area : str
+        The images over which a unit's area is counted for a category: those with the ``category``, those where
+        the mask itself ``touched`` a label of it, or ``all``.
+    detector : str
+        How the best IoU is compared with ``iou_threshold``.
+    iou_threshold : float
+        The IoU a detector must pass.
+    """
+
+    quantile: str = "0.005"
+    geometry: Geometry = "receptive-field-floor"
+    overlap: Overlap = "twice"
+    area: Area = "category"
+    detector: Comparison = ">"
+    iou_threshold: float = 0.04
+
+
+PRESETS: dict[str, Knobs] = {
+    "netdissect": Knobs(),
+    "paper": Knobs(geometry="receptive-field", overlap="once"),
+    "lite": Knobs(geometry="half-pixel", area="touched", detector=">="),
+    # CompExp ranks by IoU alone and has no detector rule of its own; the paper's is used.
+    "compexp": Knobs(geometry="half-pixel", overlap="once", area="all"),
+}
+
+# Knobs of how a run is carried out: they never change a count, so two runs that differ in them are the same run.
+HOW = ("batch_size", "threads", "spool")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one run; every one of them is written into the result.
+
+    Attributes
+    ----------
+    model, weights : str
+        What was dissected: see ``ndengine run --help``.
+    layers : tuple of str
+        Layer names or patterns as they were asked for.
+    data : str
+        ``scenes``, a folder in Broden's layout or a packed file.
+    preset : str
+        The name of the preset that ``knobs`` started from.
+    knobs : Knobs
+        The knobs in force.
+    min_images : int or None
+        Images that a concept needs to be scored; None stands for 0 on Broden and 10 elsewhere.
+    categories : tuple of str
+        Categories that are scored; empty means all.
+    split : str
+        The split of the dataset that is used; empty means all images.
+    limit : int or None
+        Use only the first ``limit`` images.
+    seed : int
+        Seed of random weights.
+    size : tuple of int or None
+        Height and width of the network's input in pixels; None means the dataset's own.
+    mean, std : tuple of float or None
+        Per channel, in units of ``scale`` and in the order of ``channels``; None means the model's own.
+    channels : str or None
+        ``rgb`` or ``bgr``; None means the model's own.
+    scale : float or None
+        The value that a white pixel has before the mean is taken off; None means the model's own.
+    top_images : int
+        Images shown for each unit.
+    batch_size, threads, spool
+        How the run is carried out; no count depends on them.
+    """
+
+    model: str = "scenesnet"
+    weights: str = "default"
+    layers: tuple[str, ...] = ()
+    data: str = "scenes"
+    preset: str = "netdissect"
+    knobs: Knobs = field(default_factory=Knobs)
+    min_images: int | None = None
+    categories: tuple[str, ...] = ()
+    split: str = ""
+    limit: int | None = None
+    seed: int = 0
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: str | None = None
+    scale: float | None = None
+    top_images: int = 5
+    batch_size: int = 32
+    threads: int = 1
+    spool: SpoolKind = "auto"
+
+    def __post_init__(self) -> None:
+        check_quantile(self.knobs.quantile)
+        for name, value, allowed in (
+            ("preset", self.preset, tuple(PRESETS)),
+            ("geometry", self.knobs.geometry, GEOMETRIES),
+            ("overlap", self.knobs.overlap, OVERLAPS),
+            ("area", self.knobs.area, AREAS),
+            ("detector", self.knobs.detector, COMPARISONS),
+            ("spool", self.spool, SPOOLS),
+            ("channels", self.channels, (None, "rgb", "bgr")),
+        ):
+            if value not in allowed:
+                raise SettingsError(f"{name} is {value!r}; use one of {', '.join(map(str, allowed))}.")
+        for name, number, least in (
+            ("min_images", self.min_images, 0),
+            ("limit", self.limit, 1),
+            ("batch_size", self.batch_size, 1),
+            ("threads", self.threads, 1),
+            ("top_images", self.top_images, 1),
+        ):
+            if number is not None and number < least:
+                raise SettingsError(f"{name} is {number}; use {least} or more.")
+        if not 0 <= self.knobs.iou_threshold <= 1:
+            raise SettingsError(f"iou_threshold is {self.knobs.iou_threshold}; use a number from 0 to 1.")
+        if self.size is not None and min(self.size) < 1:
+            raise SettingsError(f"size is {self.size[0]}x{self.size[1]}; use positive pixels.")
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """Names of the settings in which this run differs from a recorded one, those of how it ran aside.
+
+        Parameters
+        ----------
+        other : dict
+            Settings as :meth:`record` gave them.
+
+        Returns
+        -------
+        list of str
+            Dotted names, sorted; empty when both runs compute the same.
+        """
+        mine, theirs = _flat(self.record()), _flat(other)
+        names = set(mine) | set(theirs)
+        return sorted(
+            n for n in names if mine.get(n) != theirs.get(n) and n not in HOW
+        ) + (["spool"] if "dense" in (mine["spool"], theirs.get("spool")) and mine["spool"] != theirs.get("spool") else [])
+
+    def record(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return {k: _plain(v) for k, v in asdict(self).items()}
+
+
+def knobs_of(preset: str, **changes: Any) -> Knobs:
+    """The knobs of a preset with those that are given (not None) changed.
+
+    Raises
+    ------
+    SettingsError
+        If the preset is unknown.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"preset is {preset!r}; use one of {', '.join(PRESETS)}.")
+    return replace(PRESETS[preset], **{k: v for k, v in changes.items() if v is not None})
+
+
+def check_quantile(text: str) -> Decimal:
+    """The quantile as an exact decimal.
+
+    Raises
+    ------
+    SettingsError
+        If it is no decimal number strictly between 0 and 1.
+    """
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise SettingsError(f"quantile is {text!r}; use a decimal number between 0 and 1, such as 0.005.") from None
+    if not (value.is_finite() and 0 < value < 1):
+        raise SettingsError(f"quantile is {text}; use a decimal number between 0 and 1, such as 0.005.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            out.update(_flat(value, f"{prefix}{key}."))
+        else:
+            out[prefix + key] = value
+    return out

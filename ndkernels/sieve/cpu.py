@@ -1,0 +1,309 @@
+"""The sieve on the CPU in Numba.
+
+Floats are compared through *keys*: int32 numbers in the same order as the floats, made by flipping the lower bits of
+negative ones. NaN and infinity have keys beyond those of finite numbers, so one integer maximum and one minimum a map
+(which compile to vector instructions, where a float maximum does not) find them along the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndkernels._jit import jit
+from ndkernels.threads import run_parts
+
+# Keys of ±2^126, the largest magnitudes that interpolation takes without overflow.
+_LARGEST_KEY = 0x7E800000
+_LEAST_KEY = -0x7E800001
+
+
+@jit
+def key_of(bits: Any) -> Any:
+    """The order-preserving key of a float's bits, and the other way round: it is its own inverse."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def keys_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Keys of an array of floats."""
+    bits = values.view(np.int32)
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+
+
+def floats_of(keys: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The floats of an array of keys."""
+    return (keys ^ ((keys >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+def count_batch(
+    activations: NDArray[np.float32],  # [N, U, h, w]
+    bound: NDArray[np.float32],  # [U]
+    histogram: NDArray[np.int64],  # [U, 2048], added to
+    maximum: NDArray[np.float32],  # [N, U], written
+    minimum: NDArray[np.float32],  # [N, U], written
+    threads: int,
+) -> None:
+    """Count a batch; threads split the units, so each histogram row has one writer."""
+    images, units = activations.shape[:2]
+    bits = activations.reshape(images, units, activations.shape[2] * activations.shape[3]).view(np.int32)
+    keys = keys_of(bound)
+    edges = [units * p // threads for p in range(threads + 1)]
+    run_parts(
+        lambda p: count_units(
+            bits, keys, histogram, maximum.view(np.int32), minimum.view(np.int32), edges[p], edges[p + 1]
+        ),
+        threads,
+    )
+
+
+@jit
+def count_units(
+    bits: NDArray[np.int32],  # [N, U, h·w]
+    bound_key: NDArray[np.int32],  # [U]
+    histogram: NDArray[np.int64],  # [U, 2048]
+    maximum: NDArray[np.int32],  # [N, U]
+    minimum: NDArray[np.int32],  # [N, U]
+    first: int,
+    last: int,
+) -> None:
+    """Count units ``first`` to ``last``: extrema of each map, and a histogram of the values above the bound."""
+    for n in range(bits.shape[0]):
+        for u in range(first, last):
+            cells = bits[n, u]
+            high, low = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
+            for i in range(len(cells)):
+                key = np.int32(key_of(cells[i]))
+                high = max(high, key)
+                low = min(low, key)
+            if high > _LARGEST_KEY or low < _LEAST_KEY:
+                maximum[n, u] = minimum[n, u] = 0x7FC00000  # NaN
+                continue
+            maximum[n, u], minimum[n, u] = key_of(high), key_of(low)
+            limit = bound_key[u]
+            if high > limit:
+                for i in range(len(cells)):
+                    key = np.int32(key_of(cells[i]))
+                    if key > limit:
+                        histogram[u, (key >> 21) + 1024] += 1
+
+
+@jit
+def raise_bound(histogram: NDArray[np.int64], above: int, bound: NDArray[np.float32]) -> None:
+    """Raise ``bound [U]`` to the lower edge of the bin in which the (m+1)-th largest value lies.
+
+    Bins above the bound are complete counts; the bin that the bound itself lies in may not be, and is not used.
+    """
+    bits = bound.view(np.int32)
+    for u in range(len(bound)):
+        limit = np.int32(key_of(bits[u]))
+        seen = 0
+        for b in range(2047, (limit >> 21) + 1024, -1):
+            seen += histogram[u, b]
+            if seen > above:
+                bits[u] = key_of(np.int32((b - 1024) << 21))
+                break
+
+
+def gather_maps(
+    maps: NDArray[np.float32],  # [M, h, w]
+    pick: NDArray[np.int64],  # [A]
+    limit: NDArray[np.float32],  # [A]
+    threads: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Bitmaps and values of the needed cells; threads split the picked maps."""
+    h, w = maps.shape[1:]
+    bitmap = np.zeros((len(pick), (h * w + 7) // 8), np.uint8)
+    kept = np.empty(len(pick), np.int64)
+    edges = [len(pick) * p // threads for p in range(threads + 1)]
+    run_parts(lambda p: mark_needed(maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
+    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+    values = np.empty(int(start[-1]), np.float32)
+    run_parts(lambda p: copy_needed(maps, pick, bitmap, start, values, edges[p], edges[p + 1]), threads)
+    return bitmap, values
+
+
+@jit
+def mark_needed(
+    maps: NDArray[np.float32],  # [M, h, w]
+    pick: NDArray[np.int64],  # [A]
+    limit: NDArray[np.float32],  # [A]
+    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)] zeros, written
+    kept: NDArray[np.int64],  # [A], written
+    first: int,
+    last: int,
+) -> None:
+    """Mark the cells above the limit and their eight neighbours."""
+    h, w = maps.shape[1], maps.shape[2]
+    needed = np.empty((h, w), np.uint8)
+    for a in range(first, last):
+        cells = maps[pick[a]]
+        needed[:] = 0
+        for y in range(h):
+            for x in range(w):
+                if cells[y, x] > limit[a]:
+                    for dy in range(max(y - 1, 0), min(y + 2, h)):
+                        for dx in range(max(x - 1, 0), min(x + 2, w)):
+                            needed[dy, dx] = 1
+        count = 0
+        for y in range(h):
+            for x in range(w):
+                i = y * w + x
+                bitmap[a, i >> 3] |= needed[y, x] << np.uint8(i & 7)
+                count += needed[y, x]
+        kept[a] = count
+
+
+@jit
+def copy_needed(
+    maps: NDArray[np.float32],  # [M, h, w]
+    pick: NDArray[np.int64],  # [A]
+    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
+    start: NDArray[np.int64],  # [A + 1]
+    values: NDArray[np.float32],  # [V], written
+    first: int,
+    last: int,
+) -> None:
+    """Copy the marked cells."""
+    cells = maps.shape[1] * maps.shape[2]
+    for a in range(first, last):
+        flat = maps[pick[a]].ravel()
+        v = start[a]
+        for i in range(cells):
+            if (bitmap[a, i >> 3] >> np.uint8(i & 7)) & 1:
+                values[v] = flat[i]
+                v += 1
+
+
+def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where each map's values begin, ``[A + 1]``."""
+    kept = np.bitwise_count(bitmap).sum(axis=1, dtype=np.int64)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+
+
+def expand(
+    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
+    values: NDArray[np.float32],  # [V]
+    unit: NDArray[np.int32],  # [A]
+    fill: NDArray[np.float32],  # [U]
+    out: NDArray[np.float32],  # [A, h, w], written
+    threads: int,
+) -> None:
+    """Write dense maps; threads split the maps."""
+    start = value_starts(bitmap)
+    edges = [len(unit) * p // threads for p in range(threads + 1)]
+    flat = out.reshape(len(out), out.shape[1] * out.shape[2])
+    run_parts(lambda p: expand_maps(bitmap, values, start, unit, fill, flat, edges[p], edges[p + 1]), threads)
+
+
+@jit
+def expand_maps(
+    bitmap: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    start: NDArray[np.int64],  # [A + 1]
+    unit: NDArray[np.int32],
+    fill: NDArray[np.float32],
+    out: NDArray[np.float32],  # [A, h·w]
+    first: int,
+    last: int,
+) -> None:
+    """Write the maps ``first`` to ``last``."""
+    for a in range(first, last):
+        v = start[a]
+        absent = fill[unit[a]]
+        for i in range(out.shape[1]):
+            if (bitmap[a, i >> 3] >> np.uint8(i & 7)) & 1:
+                out[a, i] = values[v]
+                v += 1
+            else:
+                out[a, i] = absent
+
+
+def count_survivors(
+    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
+    values: NDArray[np.float32],  # [V]
+    unit: NDArray[np.int32],  # [A]
+    bound: NDArray[np.float32],  # [U]
+    prefix: NDArray[np.int32],  # [U]
+    level: int,
+    histogram: NDArray[np.int64],  # [U, 2048], added to
+    threads: int,
+) -> None:
+    """Histogram the next bits of the survivors above the bound whose higher bits equal the unit's prefix."""
+    start = value_starts(bitmap)
+    keys = keys_of(bound)
+    run_parts(
+        lambda p: count_values(
+            values.view(np.int32), start, unit, keys, prefix, level, histogram, p, threads
+        ),
+        threads,
+    )
+
+
+@jit
+def count_values(
+    bits: NDArray[np.int32],  # [V]
+    start: NDArray[np.int64],  # [A + 1]
+    unit: NDArray[np.int32],  # [A]
+    bound_key: NDArray[np.int32],  # [U]
+    prefix: NDArray[np.int32],  # [U]
+    level: int,
+    histogram: NDArray[np.int64],  # [U, 2048]
+    part: int,
+    parts: int,
+) -> None:
+    """Count the units whose number leaves ``part`` when divided by ``parts``.
+
+    The levels of the radix select read 11, 11 and 10 bits of the key, highest first.
+    """
+    for a in range(len(unit)):
+        u = unit[a]
+        if u % parts != part:
+            continue
+        for v in range(start[a], start[a + 1]):
+            key = np.int32(key_of(bits[v]))
+            if key <= bound_key[u]:
+                continue
+            if level == 0:
+                histogram[u, (key >> 21) + 1024] += 1
+            elif level == 1:
+                if (key >> 21) == prefix[u]:
+                    histogram[u, (key >> 10) & 2047] += 1
+            elif (key >> 10) == prefix[u]:
+                histogram[u, key & 1023] += 1
+
+
+@jit
+def narrow(histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]) -> None:
+    """Find the bin that holds each unit's rank-th largest value, extend its prefix by it, and lower the rank.
+
+    A unit with fewer values than its rank gets rank 0: its bound is the answer.
+    """
+    for u in range(len(rank)):
+        if rank[u] == 0:
+            continue
+        left = rank[u]
+        found = -1
+        for b in range(2047, -1, -1):
+            if histogram[u, b] >= left:
+                found = b
+                break
+            left -= histogram[u, b]
+        if found < 0:
+            rank[u] = 0
+            continue
+        rank[u] = left
+        if level == 0:
+            prefix[u] = found - 1024
+        elif level == 1:
+            prefix[u] = (prefix[u] << 11) | found
+        else:
+            prefix[u] = (prefix[u] << 10) | found
+
+
+def values_of(
+    prefix: NDArray[np.int32], rank: NDArray[np.int64], bound: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The floats of complete prefixes, or the bound where the rank ran out; -0 becomes 0."""
+    return np.where(rank > 0, floats_of(prefix), bound).astype(np.float32) + np.float32(0)

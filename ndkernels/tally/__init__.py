@@ -1,0 +1,226 @@
+"""The tally: intersections of all units' masks with all concepts, and the units' areas.
+
+The contract is a *list of maps*, not a dense block: A activation maps, each with the unit and the image it belongs
+to. A sieve's survivors, another tool's attribution maps and the few active units of a sparse autoencoder all have
+this shape; a dense ``[N, U, h, w]`` tensor is the case of :func:`list_maps`. Counts are int64, exact, and the same
+for any number of threads (Network Dissection, section 2.3; IoU itself is left to the caller).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ndkernels.grid import Grid, check_maps
+from ndkernels.labels import LabelBlock, carried_categories, check_concepts, tensors
+
+Area = Literal["category", "touched", "all"]
+AREAS: tuple[Area, ...] = ("category", "touched", "all")
+
+
+@dataclass(frozen=True)
+class UnitCounts:
+    """Running counts of U units over C concepts in K categories; a tally adds to them.
+
+    Attributes
+    ----------
+    intersection : Tensor
+        ``[U, C]`` int64 pixels in which the unit is on and the concept is; column j is concept j + 1.
+    unit_area : Tensor
+        ``[U, K]`` int64 pixels in which the unit is on, over the images that count for the category.
+    unit_area_all : Tensor
+        ``[U]`` int64 pixels in which the unit is on, over all images.
+    """
+
+    intersection: Tensor
+    unit_area: Tensor
+    unit_area_all: Tensor
+
+    @staticmethod
+    def zeros(units: int, concepts: int, categories: int) -> UnitCounts:
+        """Counts of nothing yet."""
+        return UnitCounts(
+            torch.zeros((units, concepts), dtype=torch.int64),
+            torch.zeros((units, categories), dtype=torch.int64),
+            torch.zeros(units, dtype=torch.int64),
+        )
+
+
+def list_maps(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A dense ``[N, U, h, w]`` tensor as a list of maps: ``maps [N·U, h, w]``, ``unit`` and ``image [N·U]`` int32."""
+    n, u = activations.shape[:2]
+    return (
+        activations.flatten(0, 1),
+        torch.arange(u, dtype=torch.int32).repeat(n),
+        torch.arange(n, dtype=torch.int32).repeat_interleave(u),
+    )
+
+
+def tally_units(
+    maps: Tensor,  # [A, h, w]
+    unit: Tensor,  # [A]
+    image: Tensor,  # [A]
+    thresholds: Tensor,  # [U]
+    grid: Grid,
+    labels: LabelBlock,
+    category: Tensor,  # [C]
+    counts: UnitCounts,
+    *,
+    once: bool = False,
+    area: Area = "category",
+    threads: int = 1,
+) -> None:
+    """Add the counts of a list of maps.
+
+    Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold; nothing
+    upsampled is ever stored.
+
+    Parameters
+    ----------
+    maps : Tensor
+        ``[A, h, w]`` float32, finite, magnitudes up to 2^126.
+    unit, image : Tensor
+        ``[A]`` int32: each map's unit, and its image's place in ``labels``; sorted by image.
+    thresholds : Tensor
+        ``[U]`` float32.
+    grid : Grid
+        Tables for h×w on H×W.
+    labels : LabelBlock
+        B encoded images on H×W.
+    category : Tensor
+        ``[C]`` int32: the primary category of concept j + 1, from 0 to K - 1, or -1 for none.
+    counts : UnitCounts
+        Added to.
+    once : bool
+        Whether a concept that is given twice at a pixel counts there once.
+    area : str
+        Over which images a unit's area counts for a category: those that carry a label of the ``category``, those
+        where the mask ``touched`` one, or ``all``.
+    threads : int
+        Threads, which split the units.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or ranges do not fit each other.
+    """
+    _check(maps, unit, image, thresholds, grid, labels, category, counts, area)
+    tally_maps(
+        maps.contiguous(),
+        unit.contiguous(),
+        image.contiguous(),
+        thresholds.contiguous(),
+        [grid.rows.lower, grid.rows.fraction, grid.columns.lower, grid.columns.fraction],
+        list(tensors(labels)),
+        category.contiguous(),
+        once,
+        AREAS.index(area),
+        threads,
+        counts.intersection,
+        counts.unit_area,
+        counts.unit_area_all,
+    )
+
+
+@torch.library.custom_op(
+    "ndkernels::tally_maps", mutates_args=("intersection", "unit_area", "unit_area_all"), device_types="cpu"
+)
+def tally_maps(
+    maps: Tensor,
+    unit: Tensor,
+    image: Tensor,
+    thresholds: Tensor,
+    tables: list[Tensor],  # lower and fraction of rows, lower and fraction of columns
+    labels: list[Tensor],  # the nine tensors of a LabelBlock
+    category: Tensor,
+    once: bool,
+    area: int,  # index into AREAS
+    threads: int,
+    intersection: Tensor,
+    unit_area: Tensor,
+    unit_area_all: Tensor,
+) -> None:
+    """The op behind :func:`tally_units`; its arguments are not checked."""
+    from ndkernels.tally import cpu
+
+    carried = carried_categories(LabelBlock(*labels), category.numpy(), unit_area.shape[1])
+    cpu.tally_maps(
+        maps.numpy(),
+        unit.numpy(),
+        image.numpy(),
+        thresholds.numpy(),
+        [t.numpy() for t in tables],
+        [t.numpy() for t in labels],
+        category.numpy(),
+        carried,
+        once,
+        area,
+        intersection.numpy(),
+        unit_area.numpy(),
+        unit_area_all.numpy(),
+        threads,
+    )
+
+
+@tally_maps.register_fake
+def _(
+    maps: Tensor,
+    unit: Tensor,
+    image: Tensor,
+    thresholds: Tensor,
+    tables: list[Tensor],
+    labels: list[Tensor],
+    category: Tensor,
+    once: bool,
+    area: int,
+    threads: int,
+    intersection: Tensor,
+    unit_area: Tensor,
+    unit_area_all: Tensor,
+) -> None:
+    return None
+
+
+def _check(
+    maps: Tensor,
+    unit: Tensor,
+    image: Tensor,
+    thresholds: Tensor,
+    grid: Grid,
+    labels: LabelBlock,
+    category: Tensor,
+    counts: UnitCounts,
+    area: str,
+) -> None:
+    check_maps(maps, grid)
+    units, concepts = counts.intersection.shape
+    categories = counts.unit_area.shape[1]
+    if labels.shape != (len(grid.rows.lower), len(grid.columns.lower)):
+        raise ValueError(f"labels are {labels.shape}, the grid is for {len(grid.rows.lower)}×{len(grid.columns.lower)}")
+    for name, tensor, shape, dtype in (
+        ("unit", unit, (len(maps),), torch.int32),
+        ("image", image, (len(maps),), torch.int32),
+        ("thresholds", thresholds, (units,), torch.float32),
+        ("category", category, (concepts,), torch.int32),
+        ("intersection", counts.intersection, (units, concepts), torch.int64),
+        ("unit_area", counts.unit_area, (units, categories), torch.int64),
+        ("unit_area_all", counts.unit_area_all, (units,), torch.int64),
+    ):
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+            raise ValueError(f"{name} must be {dtype} {list(shape)}, not {tensor.dtype} {list(tensor.shape)}")
+    if area not in AREAS:
+        raise ValueError(f"area must be one of {', '.join(AREAS)}, not {area!r}")
+    check_concepts(labels, concepts)
+    for name, tensor, least, most in (
+        ("unit", unit, 0, units),
+        ("image", image, 0, len(labels)),
+        ("category", category, -1, categories),
+    ):
+        if len(tensor) and not (least <= int(tensor.min()) and int(tensor.max()) < most):
+            raise ValueError(f"{name} must lie between {least} and {most - 1}")
+    if len(image) and bool((np.diff(image.numpy()) < 0).any()):
+        raise ValueError("maps must be sorted by image")

@@ -1,0 +1,21 @@
+"""Shared fixtures. Numba's cache goes to a fresh folder: a stale cache must never decide a test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+if "NUMBA_CACHE_DIR" not in os.environ:  # set before anything imports numba; workers of pytest-xdist inherit it
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="ndengine-numba-")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and reference results beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder.name} with real data beside the repository")
+    return folder
