@@ -234,7 +234,8 @@ def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray
 
 
 def _give_up(path: Path, temporary: Path, error: Exception) -> NoReturn:
-    temporary.unlink(missing_ok=True)
+    if temporary.is_file():
+        temporary.unlink()
     raise ResultError(
         f"{path} can't be written ({error}); free some space or choose another --out."
     ) from None

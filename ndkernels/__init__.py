@@ -1,12 +1,14 @@
 """Exact counting kernels for unit dissection: upsample, threshold, intersect with labels, count.
 
-Arrays in, arrays out; nothing here knows of files, models or command lines, so any attribution tool can use it:
+Arrays in, arrays out; nothing here knows of files, models or command lines, so any attribution tool can
+use it:
 
 - :mod:`ndkernels.grid`: where activation samples sit on the label grid; ``make_grid``, ``mask_maps``
 - :mod:`ndkernels.labels`: label maps as pixel codes; ``encode_labels``, ``decode_labels``, ``count_concepts``
-- :mod:`ndkernels.sieve`: the few activations that can matter, and exact quantiles; ``Sieve``, ``select_thresholds``
+- :mod:`ndkernels.sieve`: the few activations that can matter, and exact quantiles; ``Sieve``,
+  ``select_thresholds``
 - :mod:`ndkernels.tally`: the counts; ``tally_units``
 
-Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` the same integers fast.
-Compilers (numba, triton) are loaded at the first call, never at import.
+Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` the same integers
+fast. Compilers (numba, triton) are loaded at the first call, never at import.
 """

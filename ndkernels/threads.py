@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -10,6 +11,17 @@ from functools import lru_cache
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="ndkernels")
+
+
+# A forked child, such as a loader's worker, has none of the pool's threads and would wait for them forever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def split_range(length: int, parts: int) -> list[int]:
+    """Edges of ``parts`` even pieces of ``range(length)``: piece p is ``edges[p] : edges[p + 1]``."""
+    _check_parts(parts)
+    return [length * p // parts for p in range(parts + 1)]
 
 
 def run_parts(part: Callable[[int], object], parts: int) -> None:
@@ -24,11 +36,19 @@ def run_parts(part: Callable[[int], object], parts: int) -> None:
 
     Raises
     ------
+    ValueError
+        If there is not at least one part.
     Exception
         The first exception that a part raised.
     """
+    _check_parts(parts)
     if parts == 1:
         part(0)
         return
     for future in [_pool(parts).submit(part, p) for p in range(parts)]:
         future.result()
+
+
+def _check_parts(parts: int) -> None:
+    if parts < 1:
+        raise ValueError(f"threads must be at least 1, not {parts}")

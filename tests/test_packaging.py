@@ -103,7 +103,8 @@ def test_an_installed_wheel_answers(installed: Path) -> None:
 def test_the_package_data_can_be_found(installed: Path) -> None:
     code = (
         "from importlib.resources import files\n"
-        "for package in ('ndengine', 'ndkernels', 'ndcli'): assert files(package).joinpath('py.typed').is_file()\n"
+        "for package in ('ndengine', 'ndkernels', 'ndcli'):\n"
+        "    assert files(package).joinpath('py.typed').is_file()\n"
         "assert files('ndengine').joinpath('models/scenesnet.safetensors').stat().st_size <= 2_000_000"
     )
     done = python(code, installed)

@@ -1,4 +1,4 @@
-"""``ndengine cache``: what is kept between runs."""
+"""``ndengine cache``: the packed datasets that are kept between runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ndcli import options
-from ndcli.terminal import print_json, print_table, say, table
+from ndcli.terminal import megabytes, print_json, print_table, say
 
 
 @click.group()
@@ -24,7 +24,7 @@ def cache() -> None:
 @options.cache_option
 @options.json_option
 def list_(cache: Path, as_json: bool) -> None:
-    """List what the cache folder holds, with sizes.
+    """List the packed datasets in the cache folder.
 
     \b
     Example:
@@ -34,18 +34,23 @@ def list_(cache: Path, as_json: bool) -> None:
 
     entries = cache_entries(cache)
     if as_json:
-        print_json(
-            {"cache": str(cache), "entries": [{"path": str(e.path), "bytes": e.bytes} for e in entries]}
-        )
+        packs = [
+            {"path": str(e.path), "bytes": e.size, "dataset": e.name, "source": e.source, "images": e.images}
+            for e in entries
+        ]
+        print_json({"cache": str(cache), "packs": packs})
         return
-    rows = [(entry.path.name, f"{entry.bytes / 1e6:,.1f}") for entry in entries]
-    print_table(table(str(cache), ("file", "MB"), rows))
+    rows = [(e.path.name, e.source or "unfinished or damaged", e.images, megabytes(e.size)) for e in entries]
+    print_table(
+        f"Packed datasets in {cache}: {len(entries)}", ("file", "made of", "images", "size"), rows, left=2
+    )
 
 
 @cache.command()
 @options.cache_option
-def clear(cache: Path) -> None:
-    """Remove what the cache folder holds; runs make it anew when they need it.
+@options.quiet_option
+def clear(cache: Path, quiet: bool) -> None:
+    """Delete the packed datasets in the cache folder; runs pack again when they need to.
 
     \b
     Example:
@@ -53,5 +58,7 @@ def clear(cache: Path) -> None:
     """
     from ndengine.datasets.pack import clear_cache
 
-    freed = clear_cache(cache)
-    say(f"Removed {freed / 1e6:,.1f} MB from {cache}.")
+    deleted = clear_cache(cache)
+    if not quiet:
+        freed = megabytes(sum(entry.size for entry in deleted))
+        say(f"Packed datasets deleted from {cache}: {len(deleted)} ({freed})")

@@ -8,10 +8,7 @@ import click
 
 from ndcli import options
 from ndcli.progress import shown
-from ndcli.terminal import say
-
-CAP = 10  # findings of a kind that are shown without --all
-source = click.argument("source", metavar="PATH", default="scenes")
+from ndcli.terminal import megabytes, say
 
 
 @click.group()
@@ -25,29 +22,25 @@ def data() -> None:
 
 
 @data.command()
-@source
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The packed file.  [default: PATH.h5]"
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file.  [default: FOLDER.h5]"
 )
-@options.cache_option
 @options.quiet_option
-def pack(source: str, out: Path | None, cache: Path, quiet: bool) -> None:
+def pack(folder: Path, out: Path | None, quiet: bool) -> None:
     """Pack a dataset folder into one HDF5 file that --data takes.
 
-    A run packs a folder by itself, into the cache; pack it by hand to move it or to share it.
+    A run packs a folder by itself and keeps the pack in the cache; pack by hand to move or keep a dataset.
 
     \b
     Example:
       ndengine data pack broden1_224 --out broden1_224.h5
     """
+    from ndengine.datasets.broden import BrodenFolder
     from ndengine.datasets.pack import pack_dataset
 
-    from ndengine.datasets import broden_folder
-    from ndengine.datasets.broden import BrodenFolder
-
-    with shown(quiet) as progress:
-        folder = BrodenFolder(broden_folder(source, cache, progress))
-        path = out or Path(f"{folder.name}.h5")
-        pack_dataset(folder, path, progress=progress).close()
+    source = BrodenFolder(folder)
+    with shown(quiet) as progress, pack_dataset(source, out or Path(f"{source.name}.h5"), progress) as packed:
+        path, images = packed.path, len(packed)
     if not quiet:
-        say(f"Packed {len(folder):,} images into {path} ({path.stat().st_size / 1e6:,.1f} MB).")
+        say(f"Packed {images:,} images into {path} ({megabytes(path.stat().st_size)}).")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ndcli import options
-from ndcli.terminal import print_json, print_table, table
+from ndcli.terminal import print_json, print_table
 
 
 @click.command()
@@ -31,4 +31,4 @@ def layers(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
         print_json({"model": model, "layers": rows})
         return
     cells: list[tuple[Any, ...]] = [tuple(row.values()) for row in rows]
-    print_table(table(model, ("layer", "alias", "kind", "shape", "field"), cells, left=3))
+    print_table(model, ("layer", "alias", "kind", "shape", "field"), cells, left=3)

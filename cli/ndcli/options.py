@@ -55,7 +55,7 @@ def _cores() -> int:
 
 
 def _default_cache() -> Path:
-    from ndengine.datasets.cache import default_cache
+    from ndengine.cache import default_cache
 
     return default_cache()
 
@@ -88,13 +88,12 @@ model_options = together(
     click.option(
         "--size",
         type=Size(),
-        help="Input of the network in pixels; images are resized to it, never cropped.  [default: as the data]",
+        metavar="H[xW]",
+        help="Input of the network in pixels; images are resized, never cropped.  [default: the data's]",
     ),
 )
 probe_options = together(
-    click.option(
-        "--weights", default="default", show_default=True, help="default, random or a file."
-    ),
+    click.option("--weights", default="default", show_default=True, help="default, random or a file."),
     click.option(
         "--layer",
         "layers",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ndcli import options
-from ndcli.terminal import print_json, print_table, say, table
+from ndcli.terminal import print_json, print_table, say
 from ndengine.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def show(folder: Path, unit: int, layer: str | None, as_json: bool) -> None:
         (c["category"], c["label"], f"{c['iou']:.4f}", c["intersect"], c["activation"], c["truth"])
         for c in record["concepts"]
     ]
-    print_table(table("Best concept of each category", columns, cells, left=2))
+    print_table("Best concept of each category", columns, cells, left=2)
     seen = [(image["name"], f"{image['activation']:.6g}") for image in record["images"]]
-    print_table(table("Images that excite it most", ("image", "highest activation"), seen))
+    print_table("Images that excite it most", ("image", "highest activation"), seen)
     if record["picture"]:
         say(f"Picture: {record['picture']}")
 
@@ -67,14 +67,15 @@ def unit_record(dissection: Dissection, layer: str | None, unit: int) -> dict[st
     SettingsError
         If the layer has no such unit.
     """
-    from ndengine.report import picture_path
+    from ndengine.report.pictures import strip_name
     from ndengine.units_table import concept_name
 
     found, vocabulary = dissection.layer(layer), dissection.vocabulary
     scores, row = found.scores, unit - 1
     if row >= len(scores.score):
+        units = len(scores.score)
         raise SettingsError(
-            f"--unit is {unit} and layer {found.name} has {len(scores.score)}; use 1 to that number."
+            f"--unit is {unit} and layer {found.name} has {units} units; use a number from 1 to {units}."
         )
     cells = (scores.concept, scores.iou, scores.truth, scores.activation, scores.intersection)
     concepts = [
@@ -91,7 +92,7 @@ def unit_record(dissection: Dissection, layer: str | None, unit: int) -> dict[st
         )
     ]
     category = int(scores.category[row])
-    picture = picture_path(dissection, found.name, row)
+    picture = dissection.folder / "report" / found.folder / strip_name(unit)
     return {
         "layer": found.name,
         "unit": unit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ndcli.terminal import print_table, say, table
+from ndcli.terminal import print_table, say
 
 if TYPE_CHECKING:
     from ndengine.result import Dissection
@@ -36,34 +36,27 @@ def print_summary(dissection: Dissection) -> None:
     """Print the counts by layer and by category, then warnings, notes and the report's place."""
     settings = dissection.settings
     title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {settings['preset']}"
-    columns = ("layer", "unique detectors", "unique per category", "detectors", "units", "dead units")
+    columns = ("layer", "unique top-label", "unique per category", "detectors", "units", "dead units")
     found = {name: layer.summary for name, layer in dissection.layers.items()}
     rows = [
         (name, s.unique_top_label, s.unique_per_category, s.detectors, s.units, s.dead)
         for name, s in found.items()
     ]
-    print_table(table(title, columns, rows))
-    columns = (
-        "layer",
-        "category",
-        "unique detectors",
-        "detectors",
-        "unique per category",
-        "detectors per category",
-    )
+    print_table(title, columns, rows)
+    schemes = ("unique top-label", "unique per category", "detectors top-label", "detectors per category")
     cells = [
         (
             name,
             kind,
             c.unique_top_label,
-            c.detectors_top_label,
             c.unique_per_category,
+            c.detectors_top_label,
             c.detectors_per_category,
         )
         for name, s in found.items()
         for kind, c in s.by_category.items()
     ]
-    print_table(table("By category", columns, cells, left=2))
+    print_table("By category", ("layer", "category", *schemes), cells, left=2)
     for name, s in found.items():
         for warning in s.warnings:
             say(f"Warning, {name}: {warning}")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PIPED_WIDTH = 200  # columns for a table where no terminal says how many there are
 
@@ -20,27 +17,30 @@ def say(text: str = "") -> None:
     click.echo(text)
 
 
+def megabytes(size: int) -> str:
+    """Write a number of bytes as megabytes."""
+    return f"{size / 1e6:,.1f} MB"
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object; what JSON has no number for (NaN) is an error, never invalid JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> Table:
-    """Lay out rows under a bold title, the first ``left`` columns as text and the others as numbers."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> None:
+    """Print rows under a title, the first ``left`` columns as text and the others as numbers.
+
+    The table is as wide as the terminal, or as wide as it needs to be in a pipe.
+    """
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    laid = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    click.secho(title, bold=True)
+    laid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         laid.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
     for row in rows:
         laid.add_row(*(Text(str(cell)) for cell in row))
-    return laid
-
-
-def print_table(laid: Table) -> None:
-    """Print a table as wide as the terminal, or as wide as it needs to be in a pipe."""
-    from rich.console import Console
-
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(laid)

@@ -19,8 +19,8 @@ class Vocabulary:
     categories : tuple of str
         ``[K]`` categories in the order of the category table.
     primary : ndarray
-        ``[C]`` int64 index into ``categories`` of the category in which the concept covers most (the later one on
-        a tie), or -1 for a concept that no category lists.
+        ``[C]`` int64 index into ``categories`` of the category in which the concept covers most (the later
+        one on a tie), or -1 for a concept that no category lists.
     """
 
     names: tuple[str, ...]

@@ -16,6 +16,7 @@ from ndengine.datasets import Vocabulary
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
     REMEDY,
+    Fault,
     Table,
     check_table,
     leaves_folder,
@@ -104,15 +105,14 @@ class BrodenFolder:
         image, maps = fields["image"].strip(), [path for paths, _ in cells for path in paths]
         for name in (image, *maps):
             if leaves_folder(name):
-                raise DatasetError(
-                    f"{table.file} line {line} names {name!r}, no path inside {self.path / 'images'}; {REMEDY}."
-                )
+                what = f"line {line} names {name!r}, no path inside the folder images"
+                raise Fault("path outside", table.file, what)
         whole = [number for _, numbers in cells for number in numbers if number != 0]
         if max(whole, default=0) > len(self.vocabulary.names):
-            raise DatasetError(
-                f"{table.file} line {line} has the label {max(whole)}, above the "
-                f"{len(self.vocabulary.names)} of label.csv; {REMEDY}."
+            what = (
+                f"line {line} has the label {max(whole)}, above the {len(self.vocabulary.names)} of label.csv"
             )
+            raise Fault("id out of range", table.file, what)
         return Entry(line, image, fields["split"].strip(), tuple(maps), tuple(whole))
 
     def __len__(self) -> int:
@@ -160,9 +160,8 @@ class BrodenFolder:
             maps[m] = read_map(file, self.label_size)
             highest = int(maps[m].max(initial=0))
             if highest > len(self.vocabulary.names):
-                raise DatasetError(
-                    f"{file} holds the id {highest}, above the {len(self.vocabulary.names)} of label.csv; {REMEDY}."
-                )
+                what = f"holds the id {highest}, above the {len(self.vocabulary.names)} of label.csv"
+                raise Fault("id out of range", file, what)
         return maps, list(entry.whole)
 
     def fingerprint(self) -> str:
@@ -181,7 +180,7 @@ class BrodenFolder:
             try:
                 state = (folder / name).stat()
             except OSError as error:
-                raise DatasetError(f"{folder / name} is missing ({error.strerror}); {REMEDY}.") from None
+                raise Fault("missing file", folder / name, f"is missing ({error.strerror})") from None
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
@@ -191,13 +190,14 @@ def read_image(file: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as picture:
             if picture.mode[0] in "IF":  # Pillow would clip its values at 255
-                raise DatasetError(f"{file} has pixels of mode {picture.mode}; save it with 8-bit channels.")
+                what = f"has pixels of mode {picture.mode}"
+                raise Fault("wrong mode", file, what, "save it with 8 bits a channel")
             pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError:
-        raise DatasetError(f"{file} is missing; {REMEDY}.") from None
+        raise Fault("missing file", file, "is missing") from None
     except DAMAGE as error:
-        raise DatasetError(f"{file} is not a readable image ({_reason(error)}); {REMEDY}.") from None
-    _check_size(file, "image", pixels.shape[:2], size)
+        raise Fault("unreadable file", file, f"is no readable image ({_reason(error)})") from None
+    _check_size(file, pixels.shape[:2], size)
     return pixels
 
 
@@ -207,24 +207,21 @@ def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
         with Image.open(file, formats=("PNG",)) as picture:
             # Tools read grey and palette maps in different ways, so an id in them would be a guess.
             if picture.mode not in ("RGB", "RGBA"):
-                raise DatasetError(
-                    f"{file} has pixels of mode {picture.mode}; save label maps as RGB, id = red + 256·green."
-                )
+                what = f"has pixels of mode {picture.mode}"
+                raise Fault("wrong mode", file, what, "save label maps as RGB with id = red + 256·green")
             pixels = np.asarray(picture)
     except FileNotFoundError:
-        raise DatasetError(f"{file} is missing; {REMEDY}.") from None
+        raise Fault("missing file", file, "is missing") from None
     except DAMAGE as error:
-        raise DatasetError(f"{file} is not a readable PNG ({_reason(error)}); {REMEDY}.") from None
-    _check_size(file, "label map", pixels.shape[:2], size)
+        raise Fault("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
+    _check_size(file, pixels.shape[:2], size)
     return pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)
 
 
-def _check_size(file: Path, kind: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+def _check_size(file: Path, shape: tuple[int, ...], size: tuple[int, int]) -> None:
     if shape != size:
-        raise DatasetError(
-            f"{file} is a {kind} of {shape[0]}x{shape[1]} pixels (height x width) where index.csv says "
-            f"{size[0]}x{size[1]}; {REMEDY}."
-        )
+        is_, said = (f"{height}x{width}" for height, width in (shape, size))
+        raise Fault("wrong size", file, f"is {is_} pixels (height x width) where index.csv says {said}")
 
 
 def _reason(error: BaseException) -> str:
@@ -232,17 +229,29 @@ def _reason(error: BaseException) -> str:
     return "no format that Pillow knows" if text.startswith("cannot identify") else text
 
 
+def row_sizes(table: Table, line: int, fields: dict[str, str]) -> tuple[int, int, int, int]:
+    """The sizes ``ih, iw, sh, sw`` of a row of ``index.csv``.
+
+    Raises
+    ------
+    Fault
+        If one is no positive number.
+    """
+    ih, iw, sh, sw = (parse_number(fields[name], table, line, name) for name in ("ih", "iw", "sh", "sw"))
+    if min(ih, iw, sh, sw) < 1:
+        raise Fault("bad table", table.file, f"line {line} has a size of 0 pixels")
+    return ih, iw, sh, sw
+
+
 def _sizes(table: Table) -> tuple[tuple[int, int], tuple[int, int]]:
     expected: tuple[int, ...] = ()
     for line, fields in table.rows:
-        sizes = tuple(parse_number(fields[name], table, line, name) for name in ("ih", "iw", "sh", "sw"))
-        if min(sizes) < 1:
-            raise DatasetError(f"{table.file} line {line} has a size of 0 pixels; {REMEDY}.")
+        sizes = row_sizes(table, line, fields)
         expected = expected or sizes
         if sizes != expected:
-            raise DatasetError(
-                f"{table.file} line {line} has the sizes {sizes} (ih, iw, sh, sw) where the rows before have "
-                f"{expected}; resize all images and all label maps alike, or {REMEDY}."
+            what = f"line {line} has the sizes {sizes} (ih, iw, sh, sw) where the rows before have {expected}"
+            raise Fault(
+                "mixed sizes", table.file, what, f"resize all images and label maps alike, or {REMEDY}"
             )
     ih, iw, sh, sw = expected
     return (ih, iw), (sh, sw)

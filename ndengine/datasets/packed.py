@@ -1,15 +1,21 @@
 """A packed dataset: images, pixel codes and tables in one HDF5 file that is read at the speed of the disk.
 
-Layout, version 1. Datasets: ``images [N, ih, iw, 3]`` uint8 and ``codes [N, H, W]``, both contiguous; the other
-arrays of :class:`ndkernels.labels.LabelBlock` under their own names, with starts that count through the whole file;
-``image_names`` and ``splits`` ``[N]``; ``tables/<file name>`` the bytes of the CSV tables. Attributes: ``format``,
-``version``, ``name``, ``source``, ``fingerprint`` and, written last, ``complete``.
+Layout, version 1; N images, R combinations of labels, E entries and L whole-image labels in the whole file:
+
+- ``images [N, ih, iw, 3]`` uint8 RGB and ``codes [N, H, W]``, both contiguous and uncompressed;
+- ``code_start``, ``entry_start`` and ``whole_start`` ``[N + 1]`` int64: where the part of an image starts;
+- ``code_area [R]`` int64 and ``code_entries [R]`` int32: pixels and number of entries of each combination;
+- ``entry_concept [E]``, ``entry_times [E]``, ``whole_concept [L]``, ``whole_times [L]`` as in
+  :class:`ndkernels.labels.LabelBlock`;
+- ``image_names [N]``, ``splits [N]``, and ``tables/<file name>``: the bytes of the CSV tables;
+- attributes ``format``, ``version``, ``name``, ``source``, ``fingerprint`` and, written last, ``complete``.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,24 +30,24 @@ from ndengine.datasets.tables import read_vocabulary
 from ndengine.errors import DatasetError
 from ndkernels.labels import LabelBlock
 
-FORMAT = "ndengine pack"
-VERSION = 1
-# The ragged arrays of a LabelBlock, each with the array that says where its parts start.
-RAGGED = {
-    "code_area": np.int64,
-    "entry_start": np.int64,
-    "entry_concept": np.int32,
-    "entry_times": np.uint8,
-    "whole_concept": np.int32,
-    "whole_times": np.uint8,
+FORMAT, VERSION = "ndengine pack", 1
+# Each ragged array, its type, and the array that says where an image's part of it starts.
+RAGGED: dict[str, tuple[type[np.generic], str]] = {
+    "code_area": (np.int64, "code_start"),
+    "code_entries": (np.int32, "code_start"),
+    "entry_concept": (np.int32, "entry_start"),
+    "entry_times": (np.uint8, "entry_start"),
+    "whole_concept": (np.int32, "whole_start"),
+    "whole_times": (np.uint8, "whole_start"),
 }
-ARRAYS = ("images", "codes", "code_start", "whole_start", *RAGGED, "image_names", "splits")
-# Reading a few images too many is cheaper than another call into HDF5 for these small tables.
-LARGEST_GAP = 16
+STARTS = ("code_start", "entry_start", "whole_start")
+ARRAYS = ("images", "codes", *STARTS, *RAGGED, "image_names", "splits")
+# Reading past a few elements that nobody asked for is cheaper than another call into HDF5.
+GAP = 4096
 
 
 class PackedDataset:
-    """A dataset in one file. Two threads may read from it at once.
+    """A dataset in one file. Several threads may read from it at once.
 
     Parameters
     ----------
@@ -81,9 +87,9 @@ class PackedDataset:
             raise self._damage("is no HDF5 file, or a truncated one") from None
         try:
             self._open()
-        except (OSError, KeyError, ValueError, RuntimeError):
+        except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError):
             self._file.close()
-            raise self._damage("can't be read through") from None
+            raise self._damage("has arrays that are damaged or do not go together") from None
         except DatasetError:
             self._file.close()
             raise
@@ -94,38 +100,31 @@ class PackedDataset:
             raise DatasetError(f"{self.path} is an HDF5 file but no packed dataset; give a pack or a folder.")
         if attrs.get("version") != VERSION:
             raise DatasetError(
-                f"{self.path} has version {attrs.get('version')} of the pack format where this program reads {VERSION}; "
-                "delete it and pack the dataset again."
+                f"{self.path} has version {attrs.get('version')} of the pack format where this program reads "
+                f"{VERSION}; delete it and pack the dataset again with `ndengine data pack`."
             )
-        if not attrs.get("complete", False) or any(name not in self._file for name in ARRAYS):
+        if not attrs.get("complete", False):
             raise self._damage("was not finished")
         self._arrays: dict[str, Any] = {name: self._file[name] for name in ARRAYS}
-        self.name, self.source, self.fingerprint = (str(attrs[key]) for key in ("name", "source", "fingerprint"))
+        self.name, self.source, self.fingerprint = (
+            str(attrs[key]) for key in ("name", "source", "fingerprint")
+        )
         self.image_names: list[str] = list(self._arrays["image_names"].asstr()[:])
         self.splits: list[str] = list(self._arrays["splits"].asstr()[:])
         self.tables: dict[str, bytes] = {n: d[:].tobytes() for n, d in self._file["tables"].items()}
         self.vocabulary: Vocabulary = read_vocabulary(self.tables, self.path)
-        self.image_size: tuple[int, int] = tuple(self._arrays["images"].shape[1:3])
-        self.label_size: tuple[int, int] = tuple(self._arrays["codes"].shape[1:3])
-        self._code_start: NDArray[np.int64] = self._arrays["code_start"][:]
-        self._whole_start: NDArray[np.int64] = self._arrays["whole_start"][:]
-        self._check_lengths()
-
-    def _check_lengths(self) -> None:
-        images, lengths = len(self.image_names), {n: len(d) for n, d in self._arrays.items()}
-        entries = int(self._arrays["entry_start"][-1])
-        expected = {
-            **dict.fromkeys(("images", "codes", "splits"), images),
-            **dict.fromkeys(("code_start", "whole_start"), images + 1),
-            "code_area": int(self._code_start[-1]),
-            "entry_start": int(self._code_start[-1]) + 1,
-            **dict.fromkeys(("entry_concept", "entry_times"), entries),
-            **dict.fromkeys(("whole_concept", "whole_times"), int(self._whole_start[-1])),
-        }
-        if any(lengths[name] != length for name, length in expected.items()) or any(
-            start[0] != 0 or (np.diff(start) < 0).any() for start in (self._code_start, self._whole_start)
+        (_, ih, iw, _), (_, height, width) = self._arrays["images"].shape, self._arrays["codes"].shape
+        self.image_size: tuple[int, int] = (ih, iw)
+        self.label_size: tuple[int, int] = (height, width)
+        self._starts: dict[str, NDArray[np.int64]] = {name: self._arrays[name][:] for name in STARTS}
+        images = len(self.image_names)
+        lengths = dict.fromkeys(("images", "codes", "splits"), images)
+        lengths |= {name: int(self._starts[start][-1]) for name, (_, start) in RAGGED.items()}
+        if any(len(self._arrays[name]) != length for name, length in lengths.items()) or any(
+            len(start) != images + 1 or start[0] != 0 or (np.diff(start) < 0).any()
+            for start in self._starts.values()
         ):
-            raise self._damage("has arrays that do not go together")
+            raise ValueError("lengths")
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -153,11 +152,10 @@ class PackedDataset:
         DatasetError
             If the file can't be read.
         """
-        chosen = self._chosen(indices)
-        return self._rows("images", chosen)
+        return self._rows("images", self._chosen(indices))
 
     def labels(self, indices: ArrayLike) -> LabelBlock:
-        """Labels of images; arguments and errors as :meth:`images`.
+        """Labels by image number; arguments and errors as :meth:`images`.
 
         Returns
         -------
@@ -166,34 +164,28 @@ class PackedDataset:
         """
         chosen = self._chosen(indices)
         codes = self._rows("codes", chosen)
-        code_start, code_area = self._ragged(chosen, self._code_start, "code_area")[:2]
-        _, entry_ends = self._ragged(chosen, self._code_start, "entry_start", shift=1)
-        _, entry_starts = self._ragged(chosen, self._code_start, "entry_start")
-        lengths = entry_ends - entry_starts
-        first, last = (np.zeros(len(chosen), np.int64) for _ in range(2))
-        owned = np.diff(code_start) > 0
-        first[owned] = entry_starts[code_start[:-1][owned]]
-        last[owned] = entry_ends[code_start[1:][owned] - 1]
-        entry_concept = self._spans("entry_concept", first, last)
-        entry_times = self._spans("entry_times", first, last)
-        whole_start, whole_concept = self._ragged(chosen, self._whole_start, "whole_concept")
-        _, whole_times = self._ragged(chosen, self._whole_start, "whole_times")
+        parts = {name: self._parts(name, chosen) for name in RAGGED}
+        starts = {name: _counted(np.diff(start)[chosen]) for name, start in self._starts.items()}
+        combinations = np.diff(starts["code_start"])
+        entry_start = _counted(parts["code_entries"])
         concepts = len(self.vocabulary.names)
-        # Kernels trust these numbers as addresses, so a damaged file must stop here.
+        # Kernels use these numbers as addresses without another look, so a damaged file must stop here.
         if (
-            (lengths < 0).any()
-            or int(lengths.sum()) != len(entry_concept)
-            or (len(codes) and (codes.reshape(len(codes), -1).max(axis=1) >= np.diff(code_start)).any())
-            or (codes.dtype.kind == "i" and codes.min(initial=0) < 0)
-            or any(((ids < 1) | (ids > concepts)).any() for ids in (entry_concept, whole_concept))
+            (parts["code_entries"] < 0).any()
+            or (entry_start[starts["code_start"]] != starts["entry_start"]).any()
+            or codes.min(initial=0) < 0
+            or (codes.reshape(len(chosen), -1).max(axis=1, initial=0) >= combinations).any()
+            or any(((parts[n] < 1) | (parts[n] > concepts)).any() for n in ("entry_concept", "whole_concept"))
         ):
             raise self._damage("holds labels that are out of range")
-        entry_start = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        arrays = (
-            codes, code_start, code_area, entry_start, entry_concept, entry_times,
-            whole_start, whole_concept, whole_times,
-        )  # fmt: skip
-        return LabelBlock(*(torch.from_numpy(array) for array in arrays))
+        arrays = {
+            "codes": codes,
+            "code_start": starts["code_start"],
+            "entry_start": entry_start,
+            "whole_start": starts["whole_start"],
+            **{name: parts[name] for name in RAGGED if name != "code_entries"},
+        }
+        return LabelBlock(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -217,36 +209,27 @@ class PackedDataset:
         return chosen
 
     def _rows(self, name: str, chosen: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of a dataset with a row an image."""
+        """Rows of an array that has one an image."""
         data = self._arrays[name]
-        out: NDArray[Any] = np.empty((len(chosen), *data.shape[1:]), data.dtype)
-        for start, stop in _runs(chosen, gap=1):
+        rows: NDArray[Any] = np.empty((len(chosen), *data.shape[1:]), data.dtype)
+        for start, stop in _runs(chosen, chosen + 1, gap=0):
             first = int(chosen[start])
-            self._read(data, out, np.s_[first : first + stop - start], np.s_[start:stop])
-        return out
+            self._read(data, rows, np.s_[first : first + stop - start], np.s_[start:stop])
+        return rows
 
-    def _ragged(
-        self, chosen: NDArray[np.int64], starts: NDArray[np.int64], name: str, shift: int = 0
-    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Parts of a ragged array, and where each image's part starts among them."""
-        begin, end = starts[chosen], starts[chosen + 1]
-        out = np.concatenate([np.zeros(1, np.int64), np.cumsum(end - begin)])
-        return out, self._spans(name, begin + shift, end + shift)
+    def _parts(self, name: str, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        """The parts of a ragged array that belong to the chosen images, end to end."""
+        data, start = self._arrays[name], self._starts[RAGGED[name][1]]
+        begin, end = start[chosen], start[chosen + 1]
+        parts = [np.empty(0, data.dtype)]
+        for i, j in _runs(begin, end, gap=GAP):
+            span = np.empty(end[j - 1] - begin[i], data.dtype)
+            if len(span):  # HDF5 refuses an empty selection
+                self._read(data, span, np.s_[begin[i] : end[j - 1]], np.s_[:])
+            parts += [span[b - begin[i] : e - begin[i]] for b, e in zip(begin[i:j], end[i:j], strict=True)]
+        return np.concatenate(parts)
 
-    def _spans(self, name: str, begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[Any]:
-        """The concatenation of ``begin[i]:end[i]`` of a one-axis dataset, for ascending spans."""
-        data, parts = self._arrays[name], []
-        if (end < begin).any() or end.max(initial=0) > len(data):
-            raise self._damage("holds labels that are out of range")
-        filled = np.flatnonzero(end > begin)
-        for start, stop in _runs(begin[filled], ends=end[filled], gap=LARGEST_GAP * 256):
-            low, high = int(begin[filled[start]]), int(end[filled[stop - 1]])
-            span = np.empty(high - low, data.dtype)
-            self._read(data, span, np.s_[low:high], np.s_[:])
-            parts += [span[b - low : e - low] for b, e in zip(begin[filled[start:stop]], end[filled[start:stop]])]
-        return np.concatenate([np.empty(0, data.dtype), *parts])
-
-    def _read(self, data: Any, out: NDArray[Any], source: Any, target: Any) -> None:
+    def _read(self, data: Any, out: NDArray[Any], source: slice, target: slice) -> None:
         try:
             with self._lock:
                 data.read_direct(out, source, target)
@@ -254,4 +237,18 @@ class PackedDataset:
             raise self._damage("can't be read through") from None
 
     def _damage(self, what: str) -> DatasetError:
-        return DatasetError(f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`.")
+        return DatasetError(
+            f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`."
+        )
+
+
+def _counted(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Where parts of these lengths start when they lie end to end, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _runs(begin: NDArray[np.int64], end: NDArray[np.int64], gap: int) -> Iterator[tuple[int, int]]:
+    """Cut ascending spans into runs, first and one past the last, with at most ``gap`` between neighbours."""
+    if len(begin):
+        cuts = [0, *(np.flatnonzero(begin[1:] - end[:-1] > gap) + 1).tolist(), len(begin)]
+        yield from pairwise(cuts)

@@ -1,10 +1,10 @@
-"""The CSV tables of Broden's layout: ``category.csv``, ``label.csv``, ``c_<category>.csv`` and ``index.csv``."""
+"""The CSV tables of Broden's layout: ``index``, ``category``, ``label`` and ``c_<category>.csv``."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,26 @@ from ndengine.errors import DatasetError
 HIGHEST_ID = 65_535  # what R + 256·G can hold
 INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 REMEDY = "run `ndengine data check FOLDER` to list all faults"
+
+
+class Fault(DatasetError):
+    """Something wrong with one file of a dataset.
+
+    Parameters
+    ----------
+    kind : str
+        What sort of fault it is, in two or three words.
+    file : Path
+        The file.
+    what : str
+        What is wrong with it, as the rest of a sentence that begins with the file's name.
+    remedy : str
+        What to do about it.
+    """
+
+    def __init__(self, kind: str, file: Path, what: str, remedy: str = REMEDY) -> None:
+        super().__init__(f"{file} {what}; {remedy}.")
+        self.kind, self.file, self.what = kind, file, what
 
 
 @dataclass(frozen=True)
@@ -45,15 +65,16 @@ def read_bytes(file: Path) -> bytes:
 
     Raises
     ------
-    DatasetError
+    Fault
         If the file is missing or can't be read.
     """
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise DatasetError(f"{file} is missing; give a folder in Broden's layout, or {REMEDY}.") from None
+        remedy = f"give a folder in Broden's layout, or {REMEDY}"
+        raise Fault("missing file", file, "is missing", remedy) from None
     except OSError as error:
-        raise DatasetError(f"{file} can't be read ({error.strerror}); {REMEDY}.") from None
+        raise Fault("unreadable file", file, f"can't be read ({error.strerror})") from None
 
 
 def parse_table(data: bytes, file: Path) -> Table:
@@ -61,7 +82,7 @@ def parse_table(data: bytes, file: Path) -> Table:
 
     Raises
     ------
-    DatasetError
+    Fault
         If the text is no UTF-8 or no CSV, or has no usable header.
     """
     try:
@@ -69,29 +90,38 @@ def parse_table(data: bytes, file: Path) -> Table:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [(reader.line_num, fields) for fields in reader if fields]
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+        raise Fault(
+            "bad table", file, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
+        ) from None
     except csv.Error as error:
-        raise DatasetError(f"{file} is no CSV table ({error}); restore it from the dataset's source.") from None
+        raise Fault("bad table", file, f"is no CSV table ({error})", "restore it from its source") from None
     if not lines:
-        raise DatasetError(f"{file} is empty; restore it from the dataset's source.")
+        raise Fault("bad table", file, "is empty", "restore it from its source")
     columns = tuple(name.strip() for name in lines[0][1])
     if len(set(columns)) < len(columns):
-        raise DatasetError(f"{file} names a column twice in its header; give every column its own name.")
+        raise Fault("bad table", file, "names a column twice in its header", "give every column its own name")
     rows = tuple((n, dict(zip(columns, f, strict=True))) for n, f in lines[1:] if len(f) == len(columns))
     malformed = tuple((n, len(f)) for n, f in lines[1:] if len(f) != len(columns))
     return Table(file, columns, rows, malformed)
 
 
-def check_table(table: Table, needed: tuple[str, ...]) -> None:
-    """Raise DatasetError unless a table has the columns ``needed``, and rows, and every row all fields."""
+def table_faults(table: Table, needed: tuple[str, ...]) -> Iterator[Fault]:
+    """What keeps a table from being used: missing columns, rows of another length, no rows."""
     missing = [name for name in needed if name not in table.columns]
     if missing:
-        raise DatasetError(f"{table.file} lacks the column {', '.join(missing)}; {REMEDY}.")
-    if table.malformed:
-        line, fields = table.malformed[0]
-        raise DatasetError(f"{table.file} line {line} has {fields} fields, not {len(table.columns)}; {REMEDY}.")
+        yield Fault("bad table", table.file, f"lacks the column {', '.join(missing)}")
+    for line, fields in table.malformed:
+        yield Fault(
+            "incomplete row", table.file, f"line {line} has {fields} fields, not {len(table.columns)}"
+        )
     if not table.rows:
-        raise DatasetError(f"{table.file} has no rows; {REMEDY}.")
+        yield Fault("bad table", table.file, "has no rows")
+
+
+def check_table(table: Table, needed: tuple[str, ...]) -> None:
+    """Raise the first of :func:`table_faults`, if there is one."""
+    for fault in table_faults(table, needed):
+        raise fault
 
 
 def parse_number(text: str, table: Table, line: int, column: str) -> int:
@@ -99,12 +129,12 @@ def parse_number(text: str, table: Table, line: int, column: str) -> int:
 
     Raises
     ------
-    DatasetError
+    Fault
         If it holds anything else.
     """
     number = as_number(text)
     if number is None:
-        raise DatasetError(f"{table.file} line {line} has {text!r} as {column}, no whole number; {REMEDY}.")
+        raise Fault("bad table", table.file, f"line {line} has {text!r} as {column}, no whole number")
     return number
 
 
@@ -152,16 +182,18 @@ def read_categories(table: Table) -> tuple[str, ...]:
 
     Raises
     ------
-    DatasetError
+    Fault
         If a name is missing, repeated or can't be part of a file name.
     """
     check_table(table, ("name",))
     names = tuple(fields["name"].strip() for _, fields in table.rows)
     for (line, _), name in zip(table.rows, names, strict=True):
-        if not name or "/" in name or "\\" in name or "\0" in name or name in INDEX_COLUMNS:
-            raise DatasetError(f"{table.file} line {line} has {name!r} as a category; use a plain name.")
+        if not name or set(name) & set("/\\\0") or name in INDEX_COLUMNS:
+            raise Fault(
+                "bad table", table.file, f"line {line} has {name!r} as a category", "use a plain name"
+            )
         if names.count(name) > 1:
-            raise DatasetError(f"{table.file} lists the category {name} twice; keep one row of it.")
+            raise Fault("bad table", table.file, f"lists the category {name} twice", "keep one row of it")
     return names
 
 
@@ -177,7 +209,7 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
 
     Raises
     ------
-    DatasetError
+    Fault
         If a table is damaged or holds an id that is out of range.
     """
     categories = read_categories(parse_table(texts["category.csv"], folder / "category.csv"))
@@ -187,13 +219,15 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
     for line, fields in labels.rows:
         number = parse_number(fields["number"], labels, line, "number")
         if number > HIGHEST_ID:
-            raise DatasetError(f"{labels.file} line {line} has the id {number}; ids go up to {HIGHEST_ID}.")
+            raise Fault(
+                "id out of range", labels.file, f"line {line} has the id {number}, beyond {HIGHEST_ID}"
+            )
         if number in named:
-            raise DatasetError(f"{labels.file} line {line} gives the id {number} a second time; {REMEDY}.")
+            raise Fault("duplicate", labels.file, f"line {line} gives the id {number} again")
         named[number] = fields["name"].strip()
     highest = max(named)
     if highest == 0:
-        raise DatasetError(f"{labels.file} has no label above 0; {REMEDY}.")
+        raise Fault("bad table", labels.file, "has no label above 0")
     primary = np.full(highest, -1, np.int64)
     largest = np.full(highest, -1.0)
     for k, category in enumerate(categories):
@@ -203,13 +237,12 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
             number = parse_number(fields["number"], table, line, "number")
             coverage = as_amount(fields["coverage"])
             if number > highest:
-                raise DatasetError(
-                    f"{table.file} line {line} has the id {number}, above the {highest} of label.csv; {REMEDY}."
+                raise Fault(
+                    "id out of range", table.file, f"line {line} has the id {number}, beyond label.csv"
                 )
             if coverage is None:
-                raise DatasetError(
-                    f"{table.file} line {line} has {fields['coverage']!r} as coverage, no number from 0 up; {REMEDY}."
-                )
+                what = f"line {line} has {fields['coverage']!r} as coverage, no number"
+                raise Fault("bad table", table.file, what)
             if number > 0 and coverage >= largest[number - 1]:
                 primary[number - 1], largest[number - 1] = k, coverage
     return Vocabulary(tuple(named.get(c, "") for c in range(1, highest + 1)), categories, primary)

@@ -21,8 +21,8 @@ def write_report(
 ) -> Path:
     """Write a dissection's report: pictures first, ``index.html`` last.
 
-    A report on one layer is one page; one on several is an overview that leads to a page for each. Pictures lie
-    in a subfolder a layer, named as the layer's folder of the result, and every link is relative.
+    A report on one layer is one page; one on several is an overview that leads to a page for each. Pictures
+    lie in a subfolder a layer, named as the layer's folder of the result, and every link is relative.
 
     Parameters
     ----------
@@ -71,7 +71,6 @@ def write_report(
             index.write_text(render_overview(dissection), encoding="utf-8")
     except OSError as error:
         raise ResultError(
-            f"The report in {folder} could not be written ({error.strerror}); free some space or choose another "
-            f"folder."
+            f"The report in {folder} could not be written ({error}); free some space or use another folder."
         ) from error
     return index

@@ -1,4 +1,4 @@
-"""The figures of a report, as inline SVG: colours and type come from report.css, so they follow the page's theme."""
+"""The figures of a report, as inline SVG; report.css gives colours and type, so they follow the theme."""
 
 from __future__ import annotations
 
@@ -53,24 +53,9 @@ def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
             (bar.per_category, left + width + 2, "outline", "per-category"),
         ):
             tall = _tall(value, most, height)
-            parts.append(
-                Markup(
-                    '<rect class="{} {}" x="{}" y="{}" width="{}" height="{}" rx="1.5"><title>{}</title></rect>'
-                ).format(
-                    style,
-                    colour(k),
-                    x,
-                    _number(base - tall),
-                    width,
-                    _number(tall),
-                    f"{bar.category}: {value} unique ({scheme})",
-                )  # fmt: skip
-            )
-            parts.append(
-                _text(
-                    x + width / 2, base - tall - 5, str(value), "value" if style == "solid" else "value soft"
-                )
-            )
+            title = f"{bar.category}: {value} unique ({scheme})"
+            parts.append(_rect(f"{style} {colour(k)}", x, base - tall, width, tall, title))
+            parts.append(_text(x + width / 2, base - tall - 5, str(value), f"value {style}-value"))
         parts.append(
             _text(k * slot + slot / 2, base + 16, _short(bar.category, 9), "name", full=bar.category)
         )
@@ -118,10 +103,11 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
             parts.append(_rect("hit", x, top - 14, pitch, height + 14 + letters))
             parts.append(_rect(f"solid {colour(k)}", middle - width / 2, base - tall, width, tall))
             parts.append(_text(middle, base - tall - 4, str(bar.units), "value small"))
+            place = f"translate({_number(middle + 3.5)} {base + 6}) rotate(-90)"
             parts.append(
-                Markup(
-                    '<text class="name small" transform="translate({} {}) rotate(-90)" text-anchor="end">{}</text></g>'
-                ).format(_number(middle + 3.5), base + 6, _short(bar.concept, 19))
+                Markup('<text class="name small" transform="{}" text-anchor="end">{}</text></g>').format(
+                    place, _short(bar.concept, 19)
+                )
             )
             x += pitch
         x = start + span
@@ -151,7 +137,9 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
     layers : mapping of str to sequence of CategoryBar
         The categories' bars by layer name, in the order to draw.
     """
-    label, width, row, thick = 96, 300, 26, 16
+    width, row, thick = 300, 26, 16
+    names = [_short(name, 15) for name in layers]
+    label = 8 + 7 * max(map(len, names), default=0)
     totals = {name: sum(b.top_label for b in bars) for name, bars in layers.items()}
     most = max(totals.values(), default=0)
     parts = []
@@ -163,11 +151,7 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
             wide = _tall(bar.top_label, most, width)
             if wide:
                 title = f"{name}: {bar.top_label} unique detectors of category {bar.category}"
-                parts.append(
-                    Markup("<g><title>{}</title>{}</g>").format(
-                        title, _rect(f"solid {colour(k)}", x, y, wide, thick)
-                    )
-                )
+                parts.append(_rect(f"solid {colour(k)}", x, y, wide, thick, title))
             x += wide
         parts.append(_text(x + 6, y + 12.5, str(totals[name]), "value", anchor="start"))
     sentence = "; ".join(f"{name} {total}" for name, total in totals.items())
@@ -188,9 +172,10 @@ def _svg(
     )  # fmt: skip
 
 
-def _rect(style: str, x: _Number, y: _Number, width: _Number, height: _Number) -> Markup:
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-        style, _number(x), _number(y), _number(width), _number(height)
+def _rect(style: str, x: _Number, y: _Number, width: _Number, height: _Number, title: str = "") -> Markup:
+    inside = Markup("<title>{}</title>").format(title) if title else ""
+    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}">{}</rect>').format(
+        style, _number(x), _number(y), _number(width), _number(height), inside
     )
 
 

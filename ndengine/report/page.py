@@ -1,4 +1,4 @@
-"""What the pages of a report show, worked out from a dissection and poured into the templates beside this file."""
+"""What the pages of a report show, worked out from a dissection for the templates beside this file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ndengine.result import Dissection, LayerResult
 HERE = Path(__file__).parent
 INDEX = "index.html"
 NO_PICTURES = (
-    "The units' pictures are missing: the dataset was not at hand when this page was written. Write the report "
-    "again with the dataset in its place."
+    "The units' pictures are missing: the dataset was not at hand when this page was written. "
+    "Write the report again with the dataset in its place."
 )
 
 
@@ -43,12 +43,12 @@ class Best(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A unit's strip of ``count`` top images, with its size in pixels."""
+    """A unit's strip of ``tiles`` top images, with its size in pixels."""
 
     src: str
     width: int
     height: int
-    count: int
+    tiles: int
 
 
 class Row(NamedTuple):
@@ -93,9 +93,9 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
     """
     prefix = f"{quote(layer.folder)}/" if alone else ""
     rows = list(_rows(dissection, layer, folder / layer.folder, prefix))
-    counts = {row.picture.count for row in rows if row.picture}
-    missing = any(shown(layer).any(axis=1)) and not counts
-    others = [] if alone else [o for o in dissection.layers.values()]
+    counts = {row.picture.tiles for row in rows if row.picture}
+    missing = bool(shown(layer).any()) and not counts
+    others = [] if alone else list(dissection.layers.values())
     page = {
         **_common(dissection, f"{layer.name} of {_short_path(dissection.settings['model'])}"),
         "heading": layer.name,
@@ -126,10 +126,10 @@ def render_overview(dissection: Dissection) -> str:
                 "href": f"{quote(layer.folder)}/{INDEX}",
                 "summary": layer.summary,
                 "shape": f"{layer.shape[0]}×{layer.shape[1]}",
-                "sentences": _sentences(layer),
             }
             for layer in layers
         ],
+        "sentences": _shared_sentences(layers),
         "figure": layers_figure({x.name: _bars(x) for x in layers}) if any(map(_detects, layers)) else None,
         "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
         "records": [("Settings", _settings(dissection, None)), ("Provenance", _flat(dissection.provenance))],
@@ -247,6 +247,15 @@ def _chips(dissection: Dissection, rows: Sequence[Row]) -> list[Chip]:
 
 def _sentences(layer: LayerResult) -> tuple[str, ...]:
     return (*layer.summary.warnings, *layer.notes)
+
+
+def _shared_sentences(layers: Sequence[LayerResult]) -> list[str]:
+    """Each sentence once, naming the layers that it is about unless it is about all of them."""
+    about: dict[str, list[str]] = {}
+    for layer in layers:
+        for sentence in _sentences(layer):
+            about.setdefault(sentence, []).append(layer.name)
+    return [s if len(n) == len(layers) else f"{', '.join(n)}: {s}" for s, n in about.items()]
 
 
 def _settings(dissection: Dissection, layer: LayerResult | None) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ ImageReader = Callable[[NDArray[np.int64]], Pixels]
 
 TILE = 128  # the longer side of a tile is at most this many pixels
 GAP = 4  # black columns between tiles; the page's style sheet cuts them out
-DIM = 2  # bits by which a pixel outside the mask is darkened: a quarter of its brightness, near the paper's fifth
+DIM = 2  # bits a pixel outside the mask is darkened by: to a quarter, near the fifth of the 2017 code
 CONTOUR = (255, 221, 74)
 QUALITY = 80
 TILE_BYTES = 48 << 20  # tiles held at a time, whatever the number of units
@@ -67,7 +67,7 @@ def shrink(
     divisor = max(image.shape[0] // height, image.shape[1] // width)
     picture = Image.fromarray(image)
     if divisor > 1:
-        # A box of whole multiples: the odd row or column at the end is cut, so each tile pixel is a plain mean.
+        # A box of whole multiples: the odd row or column at the end is cut, so tile pixels are plain means.
         right, bottom = min(width * divisor, image.shape[1]), min(height * divisor, image.shape[0])
         picture = picture.reduce(divisor, box=(0, 0, right, bottom))
     elif picture.size != (width, height):
@@ -94,7 +94,7 @@ def paint(
     tiles: Pixels,  # [T, th, tw, 3]
     masks: NDArray[np.bool_],  # [T, th, tw]
 ) -> Pixels:  # [T, th, tw, 3]
-    """Leave a tile as it is inside its mask, darken it outside and draw a line one pixel wide around the mask."""
+    """Leave a tile as it is inside its mask, darken it outside and draw a thin line around the mask."""
     painted = np.where(masks[..., None], tiles, tiles >> DIM)
     grown = masks.copy()
     grown[:, 1:] |= masks[:, :-1]
@@ -132,7 +132,7 @@ def write_strips(
     layer : LayerResult
         The layer; its ``top_images`` [U, T] and ``top_masks`` [U, T, H, ceil(W / 8)] say what to draw.
     folder : Path
-        Where the files go; it exists. Strips of units that have no pictures are removed from it.
+        Where the files go; it exists. Strips that lie there are removed.
     images : callable
         Takes ascending image indices, int64 [B], and gives the images, uint8 [B, ih, iw, 3].
     image_size : tuple of int
@@ -147,6 +147,8 @@ def write_strips(
     tile = tile_size(image_size)
     drawn = shown(layer)
     units = len(drawn)
+    for old in folder.glob("unit-*.jpg"):  # pictures of another run must not stay between this one's
+        old.unlink()
     with (
         ThreadPoolExecutor(max(1, threads)) as pool,
         progress.stage(f"drawing {layer.name}", units, "units") as advance,
@@ -159,7 +161,6 @@ def write_strips(
                 path = folder / strip_name(unit + 1)
                 which = drawn[unit]
                 if not which.any():
-                    path.unlink(missing_ok=True)
                     return
                 own = tiles[np.searchsorted(needed, layer.top_images[unit, which])]
                 masks = unpack_masks(layer.top_masks[unit, which], label_width, tile)

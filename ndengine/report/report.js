@@ -46,10 +46,15 @@
   function filter() {
     const words = find.value.trim().toLowerCase();
     const number = /^\d+$/.test(words);
+    const exact = /^"(.+)"$/.exec(words)?.[1]; // a concept in double quotes: that one and no other
     const wanted = new Set(chips.filter((c) => c.getAttribute("aria-pressed") === "true").map((c) => c.dataset.category));
     let shown = 0;
     for (const entry of rows) {
-      const found = number ? String(entry.unit).startsWith(words) : entry.text.includes(words);
+      const found = number
+        ? String(entry.unit).startsWith(words)
+        : exact
+          ? entry.concept.toLowerCase() === exact
+          : entry.text.includes(words);
       const keep = found && (!wanted.size || wanted.has(entry.category)) && (!only.checked || entry.detector);
       entry.row.hidden = !keep;
       shown += keep;
@@ -91,7 +96,7 @@
   for (const bar of document.querySelectorAll("svg [data-find]")) {
     bar.addEventListener("click", () => {
       reset();
-      find.value = bar.dataset.find;
+      find.value = `"${bar.dataset.find}"`;
       only.checked = true;
       filter();
       form.scrollIntoView({ behavior: "smooth" });

@@ -1,7 +1,7 @@
 """Where activation samples sit on the segmentation grid: every geometry becomes two tables an axis.
 
-A kernel sees only the tables, so each geometry costs the same (Network Dissection, section 2: activation maps are
-scaled up to the input's resolution by bilinear interpolation anchored at the receptive fields' centres).
+A kernel sees only the tables, so each geometry costs the same (Network Dissection, section 2: activation maps
+are scaled up to the input's resolution by bilinear interpolation anchored at the receptive fields' centres).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -102,8 +102,7 @@ def make_axis(first: Fraction, step: Fraction, samples: int, size: int) -> Axis:
     ValueError
         If a size is not positive, or samples do not advance.
     """
-    if samples < 1 or size < 1:
-        raise ValueError(f"an axis needs at least one sample and one position, not {samples} and {size}")
+    _check_axis(samples, size)
     if samples > 1 and step <= 0:
         raise ValueError(f"samples must advance along the axis, not by {step}")
     lower = np.zeros(size, np.int32)
@@ -137,8 +136,8 @@ def make_grid(
     maps, labels, inputs : tuple of int
         Rows and columns of the activation maps, the label maps and the network's input.
     field : tuple of Field
-        The layer's receptive field along rows and columns; the receptive-field geometries need it, and fall back
-        to ``half-pixel`` with a note where it is not known.
+        The layer's receptive field along rows and columns; the receptive-field geometries need it, and fall
+        back to ``half-pixel`` with a note where it is not known.
 
     Returns
     -------
@@ -147,8 +146,13 @@ def make_grid(
     Raises
     ------
     ValueError
-        If the geometry is unknown, or a receptive-field geometry is asked for without ``inputs``.
+        If the geometry is unknown, a size is not positive, samples do not advance, or a receptive-field
+        geometry is asked for without ``inputs``.
     """
+    if geometry not in get_args(Geometry):
+        raise ValueError(f"geometry must be one of {', '.join(get_args(Geometry))}, not {geometry!r}")
+    for samples, size in zip(maps, labels, strict=True):
+        _check_axis(samples, size)
     note = ""
     if geometry.startswith("receptive-field"):
         if field is None:
@@ -157,11 +161,13 @@ def make_grid(
         elif inputs is None:
             raise ValueError(f"geometry {geometry} needs the input size")
         elif geometry == "receptive-field-floor" and not _has_floor_steps(field, inputs, labels):
-            note = "geometry receptive-field-floor fell back to receptive-field: its whole steps would be 0 label pixels"
+            note = "geometry receptive-field-floor fell back to receptive-field: its steps would be 0 pixels"
             geometry = "receptive-field"
     axes = []
     for i in range(2):
-        first, step = _centres(geometry, maps[i], labels[i], inputs[i] if inputs else 0, field[i] if field else None)
+        first, step = _centres(
+            geometry, maps[i], labels[i], inputs[i] if inputs else 0, field[i] if field else None
+        )
         axes.append(make_axis(first, step, maps[i], labels[i]))
     return Grid(axes[0], axes[1], geometry, note)
 
@@ -169,7 +175,14 @@ def make_grid(
 def centres(
     geometry: Geometry, samples: int, size: int, inputs: int = 0, field: Field | None = None
 ) -> list[Fraction]:
-    """Exact positions of the samples of one axis on the label grid, in label pixels."""
+    """Exact positions of the samples of one axis on the label grid, in label pixels; no geometry falls back.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or the geometry is unknown or does not exist for these sizes.
+    """
+    _check_axis(samples, size)
     first, step = _centres(geometry, samples, size, inputs, field)
     return [first + k * step for k in range(samples)]
 
@@ -182,16 +195,23 @@ def _centres(
         return step / 2 - Fraction(1, 2), step
     if geometry == "align-corners":
         return Fraction(0), Fraction(size - 1, samples - 1) if samples > 1 and size > 1 else Fraction(1)
-    if field is None:
-        raise ValueError(f"unknown geometry {geometry!r}, or no receptive field for it")
+    if geometry not in get_args(Geometry):
+        raise ValueError(f"geometry must be one of {', '.join(get_args(Geometry))}, not {geometry!r}")
+    if field is None or inputs < 1:
+        raise ValueError(f"geometry {geometry} needs the input size and the layer's receptive field")
     if geometry == "receptive-field":
         ratio = Fraction(inputs, size)
         first = (field.offset + Fraction(field.size - 1, 2) + Fraction(1, 2)) / ratio - Fraction(1, 2)
         return first, field.stride / ratio
-    if geometry == "receptive-field-floor":
-        whole = _round(Fraction(inputs, size))
-        return Fraction((field.size // 2 + field.offset) // whole), Fraction(field.stride // whole)
-    raise ValueError(f"unknown geometry {geometry!r}")
+    whole = _round(Fraction(inputs, size))
+    if whole < 1:
+        raise ValueError(f"geometry {geometry} needs an input of at least half the labels' size")
+    return Fraction((field.size // 2 + field.offset) // whole), Fraction(field.stride // whole)
+
+
+def _check_axis(samples: int, size: int) -> None:
+    if samples < 1 or size < 1:
+        raise ValueError(f"an axis needs at least one sample and one position, not {samples} and {size}")
 
 
 def _has_floor_steps(field: Sequence[Field], inputs: tuple[int, int], labels: tuple[int, int]) -> bool:
@@ -220,7 +240,7 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
     Parameters
     ----------
     maps : Tensor
-        ``[A, h, w]`` float32 activation maps.
+        ``[A, h, w]`` float32 activation maps, finite, magnitudes up to 2^126.
     thresholds : Tensor
         ``[A]`` float32, one a map.
     grid : Grid
@@ -240,7 +260,9 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
 
     check_maps(maps, grid)
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
-        raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
+        raise ValueError(
+            f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}"
+        )
     out = np.empty((len(maps), len(grid.rows.lower), len(grid.columns.lower)), np.bool_)
     cpu.mask_maps(maps.contiguous().numpy(), thresholds.contiguous().numpy(), *tables(grid), out)
     return torch.from_numpy(out)
@@ -263,4 +285,3 @@ def tables(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         grid.columns.lower.numpy(),
         grid.columns.fraction.numpy(),
     )
-

@@ -1,8 +1,8 @@
 """Label maps as pixel codes: the one encoding that is packed, stored and counted.
 
-A pixel's *code* is the number, within its image, of the combination of labels that all maps of the image put on it.
-Counting a mask is then one histogram over codes, whatever the number of maps; at the end of an image the codes in
-it are expanded to concepts (Network Dissection, section 2.2: Broden's labels may overlap).
+A pixel's *code* is the number, within its image, of the combination of labels that all maps of the image put
+on it. Counting a mask is then one histogram over codes, whatever the number of maps; at the end of an image
+the codes in it are expanded to concepts (Network Dissection, section 2.2: Broden's labels may overlap).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class LabelBlock:
     Attributes
     ----------
     codes : Tensor
-        ``[B, H, W]`` uint16 (int32 on grids of more than 65,536 pixels): each pixel's combination, numbered from 0
-        within its image in the order in which a row-by-row scan meets them.
+        ``[B, H, W]`` uint16 (int32 on grids of more than 65,536 pixels): each pixel's combination, numbered
+        from 0 within its image in the order in which a row-by-row scan meets them.
     code_start : Tensor
         ``[B + 1]`` int64.
     code_area : Tensor
@@ -90,18 +90,23 @@ def encode_labels(
     Raises
     ------
     ValueError
-        If a map has another shape, an id is negative, or one concept is given more than 255 times at one place.
+        If a map has another shape, an id is no integer from 0 to 2^31 - 1, or an image has more than 255 maps
+        or whole-image labels.
     """
     from ndkernels.labels import cpu
 
     stacks = []
     for b, stack in enumerate(maps):
         if stack.ndim != 3 or stack.shape[1:] != tuple(shape):
-            raise ValueError(f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}")
+            raise ValueError(
+                f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}"
+            )
+        if stack.dtype.kind not in "iu":
+            raise ValueError(f"label maps of image {b} must hold integers, not {stack.dtype}")
         if stack.size and (stack.min() < 0 or stack.max() > np.iinfo(np.int32).max):
             raise ValueError(f"label maps of image {b} hold an id outside 0 … 2^31 - 1")
-        if len(stack) > 255 or len(whole[b]) > 255:
-            raise ValueError(f"image {b} has more than 255 label maps or whole-image labels")
+        if len(stack) > 255:
+            raise ValueError(f"image {b} has more than 255 label maps")
         stacks.append(np.ascontiguousarray(stack, dtype=np.int32))
     parts = [cpu.encode(stack, code_dtype(shape)) for stack in stacks]
     return assemble(parts, whole, shape)
@@ -112,11 +117,22 @@ def assemble(
     whole: Sequence[Sequence[int]],
     shape: tuple[int, int],
 ) -> LabelBlock:
-    """Join the images' own tables (codes, area, entry counts, concepts, times) into one block."""
+    """Join the images' own tables (codes, area, entry counts, concepts, times) into one block.
+
+    Raises
+    ------
+    ValueError
+        If the images of both lists are not as many, or whole-image labels are out of range.
+    """
+    if len(parts) != len(whole):
+        raise ValueError(f"label maps of {len(parts)} images, but whole-image labels of {len(whole)}")
+    for b, image in enumerate(whole):
+        if len(image) > 255:
+            raise ValueError(f"image {b} has more than 255 whole-image labels")
+        if any(not 0 <= c <= np.iinfo(np.int32).max for c in image):
+            raise ValueError(f"whole-image labels of image {b} hold an id outside 0 … 2^31 - 1")
     codes = np.stack([p[0] for p in parts]) if parts else np.zeros((0, *shape), code_dtype(shape))
     marks = [np.unique([c for c in image if c != 0], return_counts=True) for image in whole]
-    if any((concepts < 1).any() for concepts, _ in marks):
-        raise ValueError("whole-image labels must not be negative")
     return LabelBlock(
         codes=torch.from_numpy(codes),
         code_start=_starts([len(p[1]) for p in parts]),
@@ -145,7 +161,9 @@ def decode_labels(block: LabelBlock) -> tuple[list[NDArray[np.int32]], list[list
     return naive.decode(block)
 
 
-def count_concepts(block: LabelBlock, concepts: int, *, once: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def count_concepts(
+    block: LabelBlock, concepts: int, *, once: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Area of every concept, and the images that carry it.
 
     Parameters
@@ -212,7 +230,8 @@ def carried_categories(block: LabelBlock, category: NDArray[np.int32], categorie
     rows = np.repeat(np.arange(len(block.code_area)), np.diff(block.entry_start.numpy()))
     images = np.repeat(np.arange(len(block)), np.diff(block.code_start.numpy()))
     whole_image = np.repeat(np.arange(len(block)), np.diff(block.whole_start.numpy()))
-    carried = np.zeros((len(block), categories + 1), np.bool_)  # the last column takes concepts without a category
+    # The last column takes concepts without a category.
+    carried = np.zeros((len(block), categories + 1), np.bool_)
     carried[images[rows], category[block.entry_concept.numpy() - 1]] = True
     carried[whole_image, category[block.whole_concept.numpy() - 1]] = True
     return carried[:, :categories]

@@ -1,4 +1,4 @@
-"""Pixel codes on the CPU in Numba: a hash table of combinations, asked only where a pixel differs from its neighbour."""
+"""Pixel codes on the CPU in Numba: a hash table of combinations, asked where a pixel is not like the last."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def list_entries(
     concept: NDArray[np.int32],  # [R·M], written from the start
     times: NDArray[np.uint8],  # [R·M], written from the start
 ) -> int:
-    """List each combination's concepts in ascending order with their multiplicity; returns the number of entries."""
+    """List each combination's concepts in ascending order, and how often each; returns how many entries."""
     depth, _, width = maps.shape
     end = 0
     for r in range(len(first)):

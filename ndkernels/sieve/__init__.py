@@ -1,15 +1,15 @@
 """An exact sieve for streaming activations: keep what can still matter, drop the rest as it passes by.
 
-A unit's threshold T is the (m+1)-th largest of its n activations (Network Dissection, section 2.1: the top quantile
-over all spatial positions of all images). The (m+1)-th largest of the values *seen so far* only grows, so it is a
-proven lower bound b ≤ T at any time. A value ≤ b can neither be the threshold nor switch a pixel on; it matters only
-as a corner of an interpolation cell that has another corner above b. So the sieve keeps the cells above b and their
-eight neighbours, and T is selected exactly among them at the end.
+A unit's threshold T is the (m+1)-th largest of its n activations (Network Dissection, section 2.1: the top
+quantile over all spatial positions of all images). The (m+1)-th largest of the values *seen so far* only
+grows, so it is a proven lower bound b ≤ T at any time. A value ≤ b can neither be the threshold nor switch a
+pixel on; it matters only as a corner of an interpolation cell that has another corner above b. So the sieve
+keeps the cells above b and their eight neighbours, and T is selected exactly among them at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import floor
@@ -71,7 +71,7 @@ class Survivors:
 
 
 def rank_above(quantile: str | Decimal, positions: int) -> int:
-    """m = floor(q·n) in exact arithmetic: how many of n values may exceed the threshold.
+    """Give m = floor(q·n) in exact arithmetic: how many of n values may exceed the threshold.
 
     Parameters
     ----------
@@ -125,7 +125,9 @@ def count_batch(
 @count_batch.register_fake
 def _(activations: Tensor, bound: Tensor, histogram: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     shape = activations.shape[:2]
-    return activations.new_empty(shape, dtype=torch.float32), activations.new_empty(shape, dtype=torch.float32)
+    return activations.new_empty(shape, dtype=torch.float32), activations.new_empty(
+        shape, dtype=torch.float32
+    )
 
 
 @torch.library.custom_op("ndkernels::sieve_gather", mutates_args=(), device_types="cpu")
@@ -203,13 +205,18 @@ class Sieve:
         units = len(self.bound)
         if activations.dim() != 4 or activations.shape[1] != units or activations.dtype != torch.float32:
             raise ValueError(
-                f"activations must be float32 [N, {units}, h, w], not {activations.dtype} {list(activations.shape)}"
+                f"activations must be float32 [N, {units}, h, w],"
+                f" not {activations.dtype} {list(activations.shape)}"
             )
         activations = activations.contiguous()
         maximum, minimum = count_batch(activations, self.bound, self._histogram, self.threads)
         check_finite(activations, maximum)
         self.raise_bound()
-        return pack_maps(activations.flatten(0, 1), maximum, self.bound, first_image, self.threads), maximum, minimum
+        return (
+            pack_maps(activations.flatten(0, 1), maximum, self.bound, first_image, self.threads),
+            maximum,
+            minimum,
+        )
 
     def raise_bound(self) -> None:
         """Raise each unit's bound to the highest bin edge that more than m of the values seen reach."""
@@ -218,7 +225,16 @@ class Sieve:
         cpu.raise_bound(self._histogram.numpy(), self.above, self.bound.numpy())
 
     def restore(self, bound: Tensor, blocks: Iterable[Survivors]) -> None:
-        """Take up a stream again from the survivors it has left so far and any bound that was proven for them."""
+        """Take up a stream again from the survivors it has left so far.
+
+        Parameters
+        ----------
+        bound : Tensor
+            ``[U]`` float32: proven for the stream so far, and nowhere below the bounds that made the
+            survivors.
+        blocks : iterable of Survivors
+            All survivors of the stream so far, each batch once.
+        """
         self.bound = bound.clone()
         self._histogram.zero_()
         for block in blocks:
@@ -252,8 +268,8 @@ def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) ->
     survivors : Survivors
         A maps.
     fill : Tensor
-        ``[U]`` float32: what absent cells of each unit read as. Their true value is at or below the bound they were
-        dropped at, so for counting any value from there up to the threshold gives the same mask.
+        ``[U]`` float32: what absent cells of each unit read as. Their true value is at or below the bound
+        they were dropped at, so for counting any value from there up to the threshold gives the same mask.
     threads : int
 
     Returns
@@ -265,7 +281,12 @@ def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) ->
 
     out = torch.empty((len(survivors), *survivors.shape))
     cpu.expand(
-        survivors.bitmap.numpy(), survivors.values.numpy(), survivors.unit.numpy(), fill.numpy(), out.numpy(), threads
+        survivors.bitmap.numpy(),
+        survivors.values.numpy(),
+        survivors.unit.numpy(),
+        fill.numpy(),
+        out.numpy(),
+        threads,
     )
     return out
 
@@ -287,9 +308,35 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     """
     maps = expand_survivors(survivors, torch.full_like(bound, -torch.inf), threads=threads)
     limit = bound[survivors.unit.long()]
-    pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0] if len(maps) else torch.zeros(0, dtype=torch.int64)
+    pick = (
+        (maps.flatten(1).amax(1) > limit).nonzero()[:, 0] if len(maps) else torch.zeros(0, dtype=torch.int64)
+    )
     bitmap, values = gather_maps(maps, pick, limit[pick], threads)
     return Survivors(survivors.image[pick], survivors.unit[pick], bitmap, values, survivors.shape)
+
+
+def split_survivors(survivors: Survivors, image: int) -> tuple[Survivors, Survivors]:
+    """The maps of images before ``image``, and the others; nothing is copied."""
+    at = int(np.searchsorted(survivors.image.numpy(), image))
+    kept = int(np.bitwise_count(survivors.bitmap[:at].numpy()).sum(dtype=np.int64))
+    before, after = (
+        Survivors(
+            survivors.image[m], survivors.unit[m], survivors.bitmap[m], survivors.values[v], survivors.shape
+        )
+        for m, v in ((slice(at), slice(kept)), (slice(at, None), slice(kept, None)))
+    )
+    return before, after
+
+
+def join_survivors(parts: Sequence[Survivors]) -> Survivors:
+    """Several survivors, given in the order of their images, as one."""
+    return Survivors(
+        torch.cat([p.image for p in parts]),
+        torch.cat([p.unit for p in parts]),
+        torch.cat([p.bitmap for p in parts]),
+        torch.cat([p.values for p in parts]),
+        parts[0].shape,
+    )
 
 
 def select_thresholds(
@@ -302,7 +349,8 @@ def select_thresholds(
     blocks : callable
         Gives an iterator over all survivors; called three times.
     bound : Tensor
-        ``[U]`` float32: a proven lower bound of each threshold, and nowhere below the bounds that made the survivors.
+        ``[U]`` float32: a proven lower bound of each threshold, and nowhere below the bounds that made the
+        survivors.
     above : int
         m.
     threads : int
@@ -310,8 +358,8 @@ def select_thresholds(
     Returns
     -------
     Tensor
-        ``[U]`` float32: an element of the data, or the bound where at most m survivors exceed it (which is then the
-        threshold itself). Of a stream that is not yet at its end it is the best proven bound.
+        ``[U]`` float32: an element of the data, or the bound where at most m survivors exceed it (which is
+        then the threshold itself). Of a stream that is not yet at its end it is the best proven bound.
     """
     from ndkernels.sieve import cpu
 
@@ -327,7 +375,12 @@ def select_thresholds(
 
 
 def _count_survivors(
-    block: Survivors, bound: Tensor, prefix: NDArray[np.int32] | None, level: int, histogram: Tensor, threads: int
+    block: Survivors,
+    bound: Tensor,
+    prefix: NDArray[np.int32] | None,
+    level: int,
+    histogram: Tensor,
+    threads: int,
 ) -> None:
     from ndkernels.sieve import cpu
 

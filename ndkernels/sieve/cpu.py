@@ -1,8 +1,9 @@
 """The sieve on the CPU in Numba.
 
-Floats are compared through *keys*: int32 numbers in the same order as the floats, made by flipping the lower bits of
-negative ones. NaN and infinity have keys beyond those of finite numbers, so one integer maximum and one minimum a map
-(which compile to vector instructions, where a float maximum does not) find them along the way.
+Floats are compared through *keys*: int32 numbers in the same order as the floats, made by flipping the lower
+bits of negative ones. NaN and infinity have keys beyond those of finite numbers, so one integer maximum and
+one minimum a map (which compile to vector instructions, where a float maximum does not) find them along the
+way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndkernels._jit import jit
-from ndkernels.threads import run_parts
+from ndkernels.threads import run_parts, split_range
 
 # Keys of ±2^126, the largest magnitudes that interpolation takes without overflow.
 _LARGEST_KEY = 0x7E800000
@@ -49,7 +50,7 @@ def count_batch(
     images, units = activations.shape[:2]
     bits = activations.reshape(images, units, activations.shape[2] * activations.shape[3]).view(np.int32)
     keys = keys_of(bound)
-    edges = [units * p // threads for p in range(threads + 1)]
+    edges = split_range(units, threads)
     run_parts(
         lambda p: count_units(
             bits, keys, histogram, maximum.view(np.int32), minimum.view(np.int32), edges[p], edges[p + 1]
@@ -68,7 +69,7 @@ def count_units(
     first: int,
     last: int,
 ) -> None:
-    """Count units ``first`` to ``last``: extrema of each map, and a histogram of the values above the bound."""
+    """Count units ``first`` to ``last``: extrema of each map, and a histogram of the values above bound."""
     for n in range(bits.shape[0]):
         for u in range(first, last):
             cells = bits[n, u]
@@ -93,7 +94,8 @@ def count_units(
 def raise_bound(histogram: NDArray[np.int64], above: int, bound: NDArray[np.float32]) -> None:
     """Raise ``bound [U]`` to the lower edge of the bin in which the (m+1)-th largest value lies.
 
-    Bins above the bound are complete counts; the bin that the bound itself lies in may not be, and is not used.
+    Bins above the bound are complete counts; the bin that the bound itself lies in may not be, and is not
+    used.
     """
     bits = bound.view(np.int32)
     for u in range(len(bound)):
@@ -116,7 +118,7 @@ def gather_maps(
     h, w = maps.shape[1:]
     bitmap = np.zeros((len(pick), (h * w + 7) // 8), np.uint8)
     kept = np.empty(len(pick), np.int64)
-    edges = [len(pick) * p // threads for p in range(threads + 1)]
+    edges = split_range(len(pick), threads)
     run_parts(lambda p: mark_needed(maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
     values = np.empty(int(start[-1]), np.float32)
@@ -192,7 +194,7 @@ def expand(
 ) -> None:
     """Write dense maps; threads split the maps."""
     start = value_starts(bitmap)
-    edges = [len(unit) * p // threads for p in range(threads + 1)]
+    edges = split_range(len(unit), threads)
     flat = out.reshape(len(out), out.shape[1] * out.shape[2])
     run_parts(lambda p: expand_maps(bitmap, values, start, unit, fill, flat, edges[p], edges[p + 1]), threads)
 
@@ -275,7 +277,9 @@ def count_values(
 
 
 @jit
-def narrow(histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]) -> None:
+def narrow(
+    histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]
+) -> None:
     """Find the bin that holds each unit's rank-th largest value, extend its prefix by it, and lower the rank.
 
     A unit with fewer values than its rank gets rank 0: its bound is the answer.

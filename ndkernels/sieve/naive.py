@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def thresholds(activations: NDArray[np.float32], above: int) -> NDArray[np.float32]:
-    """The (m+1)-th largest of each unit's values: ``activations [N, U, h, w]``, ``above`` = m, result ``[U]``."""
+    """The (m+1)-th largest of each unit's values, ``[U]``: m is ``above``, ``activations [N, U, h, w]``."""
     values = np.sort(activations.swapaxes(0, 1).reshape(activations.shape[1], -1), axis=1)[:, ::-1]
     return values[:, above] + np.float32(0)  # -0 becomes 0
 
 
 def needed_cells(activation: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
-    """Cells ``[h, w]`` above the bound and their eight neighbours: the corners of every cell that can be on."""
+    """Cells ``[h, w]`` above the bound, and their neighbours: the corners of every cell that can be on."""
     h, w = activation.shape
     needed = np.zeros((h, w), np.bool_)
     for y, x in np.argwhere(activation > bound):

@@ -1,9 +1,10 @@
 """The tally: intersections of all units' masks with all concepts, and the units' areas.
 
-The contract is a *list of maps*, not a dense block: A activation maps, each with the unit and the image it belongs
-to. A sieve's survivors, another tool's attribution maps and the few active units of a sparse autoencoder all have
-this shape; a dense ``[N, U, h, w]`` tensor is the case of :func:`list_maps`. Counts are int64, exact, and the same
-for any number of threads (Network Dissection, section 2.3; IoU itself is left to the caller).
+The contract is a *list of maps*, not a dense block: A activation maps, each with the unit and the image it
+belongs to. A sieve's survivors, another tool's attribution maps and the few active units of a sparse
+autoencoder all have this shape; a dense ``[N, U, h, w]`` tensor is the case of :func:`list_maps`. Counts are
+int64, exact, and the same for any number of threads (Network Dissection, section 2.3; IoU itself is left to
+the caller).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class UnitCounts:
 
 
 def list_maps(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A dense ``[N, U, h, w]`` tensor as a list of maps: ``maps [N·U, h, w]``, ``unit`` and ``image [N·U]`` int32."""
+    """A dense ``[N, U, h, w]`` tensor as a list: ``maps [N·U, h, w]``, ``unit`` and ``image [N·U]`` int32."""
     n, u = activations.shape[:2]
     return (
         activations.flatten(0, 1),
@@ -76,8 +77,8 @@ def tally_units(
 ) -> None:
     """Add the counts of a list of maps.
 
-    Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold; nothing
-    upsampled is ever stored.
+    Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold;
+    nothing upsampled is ever stored.
 
     Parameters
     ----------
@@ -98,8 +99,8 @@ def tally_units(
     once : bool
         Whether a concept that is given twice at a pixel counts there once.
     area : str
-        Over which images a unit's area counts for a category: those that carry a label of the ``category``, those
-        where the mask ``touched`` one, or ``all``.
+        Over which images a unit's area counts for a category: those that carry a label of the ``category``,
+        those where the mask ``touched`` one, or ``all``.
     threads : int
         Threads, which split the units.
 
@@ -200,7 +201,9 @@ def _check(
     units, concepts = counts.intersection.shape
     categories = counts.unit_area.shape[1]
     if labels.shape != (len(grid.rows.lower), len(grid.columns.lower)):
-        raise ValueError(f"labels are {labels.shape}, the grid is for {len(grid.rows.lower)}×{len(grid.columns.lower)}")
+        raise ValueError(
+            f"labels are {labels.shape}, the grid is for {len(grid.rows.lower)}×{len(grid.columns.lower)}"
+        )
     for name, tensor, shape, dtype in (
         ("unit", unit, (len(maps),), torch.int32),
         ("image", image, (len(maps),), torch.int32),

@@ -1,9 +1,9 @@
 """The tally on the CPU in Numba: a histogram over pixel codes for every active map.
 
-Only interpolation cells with a corner above the threshold are visited: no interpolated value exceeds its corners'
-maximum, so the others are off, exactly. Where a pixel is on, its code is counted; after the map the codes are
-expanded to concepts. Threads split the units, so each row of the counts has one writer: no atomics, and the same
-integers in any order.
+Only interpolation cells with a corner above the threshold are visited: no interpolated value exceeds its
+corners' maximum, so the others are off, exactly. Where a pixel is on, its code is counted; after the map the
+codes are expanded to concepts. Threads split the units, so each row of the counts has one writer: no atomics,
+and the same integers in any order.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ def tally_maps(
     unit_area_all: NDArray[np.int64],  # [U], added to
     threads: int,
 ) -> None:
-    """Count all maps; arguments as :func:`ndkernels.tally.tally_maps`, plus the categories each image carries."""
+    """Count all maps: :func:`ndkernels.tally.tally_maps`, plus the categories that each image carries."""
     row, row_fraction, column, column_fraction = tables
-    codes, code_start, _, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times = labels
+    codes, code_start, _, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times = (
+        labels
+    )
     most = int(np.diff(code_start).max(initial=0))
     rows = cell_starts(row, maps.shape[1])
     columns = cell_starts(column, maps.shape[2])
@@ -44,7 +46,8 @@ def tally_maps(
         lambda p: tally_part(
             maps, unit, image, thresholds,
             rows, row_fraction, columns, column_fraction,
-            codes, code_start, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times,
+            codes, code_start, entry_start, entry_concept, entry_times,
+            whole_start, whole_concept, whole_times,
             category, carried, once, area, most,
             intersection, unit_area, unit_area_all,
             p, threads,
@@ -142,7 +145,16 @@ def tally_part(
             for e in range(whole_start[b], whole_start[b + 1]):
                 covered[whole_concept[e]] = True
         count_codes(
-            maps[a], thresholds[u], rows, row_fraction, columns, column_fraction, codes[b], histogram, top, rise
+            maps[a],
+            thresholds[u],
+            rows,
+            row_fraction,
+            columns,
+            column_fraction,
+            codes[b],
+            histogram,
+            top,
+            rise,
         )
         size = 0
         touched[:] = False

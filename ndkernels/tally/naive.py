@@ -17,7 +17,7 @@ def concept_planes(
     *,
     once: bool,
 ) -> dict[int, NDArray[np.int64]]:
-    """How often each concept of an image counts at each pixel: id -> ``[H, W]``; id 0 is "none" and left out."""
+    """How often each concept of an image counts at each pixel: id -> ``[H, W]``, without id 0, "none"."""
     planes: dict[int, NDArray[np.int64]] = {}
     for label_map in maps:
         for concept in np.unique(label_map):
@@ -87,6 +87,10 @@ def tally(
                     touched.add(int(category[c - 1]))
             unit_area_all[u] += size
             for k in range(categories):
-                if area == "all" or (area == "category" and k in carried) or (area == "touched" and k in touched):
+                if (
+                    area == "all"
+                    or (area == "category" and k in carried)
+                    or (area == "touched" and k in touched)
+                ):
                     unit_area[u, k] += size
     return intersection, unit_area, unit_area_all

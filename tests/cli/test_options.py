@@ -39,8 +39,9 @@ def test_a_preset_sets_its_knobs(preset: str) -> None:
 
 def test_every_option_reaches_its_setting() -> None:
     text = (
-        "--model vgg16 --weights random --layer conv5_3 --layer features.* --seed 7 --mean 1,2.5,-3 --std 4,5,6"
-        " --channels bgr --scale 255 --size 20x30 --data x --split val --limit 9 --preset paper --quantile 0.01"
+        "--model vgg16 --weights random --layer conv5_3 --layer feat.* --seed 7 --mean 1,2.5,-3 --std 4,5,6"
+        " --channels bgr --scale 255 --size 20x30 --data x --split val --limit 9 --preset paper"
+        " --quantile 0.01"
         " --geometry half-pixel --overlap twice --area all --detector >= --iou-threshold 0.1 --min-images 3"
         " --categories object,part --categories scene,object --batch-size 5 --threads 2 --spool dense"
         " --top-images 4"
@@ -49,7 +50,7 @@ def test_every_option_reaches_its_setting() -> None:
     assert found.record() == {
         "model": "vgg16",
         "weights": "random",
-        "layers": ["conv5_3", "features.*"],
+        "layers": ["conv5_3", "feat.*"],
         "seed": 7,
         "mean": [1.0, 2.5, -3.0],
         "std": [4.0, 5.0, 6.0],

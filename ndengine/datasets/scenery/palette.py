@@ -81,6 +81,11 @@ def contrasting(rng: np.random.Generator) -> tuple[Colour, Colour]:
             return first, second
 
 
+def shaded(colour: Colour, share: float) -> Colour:
+    """Return a colour in shadow: this share of its light."""
+    return colour[0] * share, colour[1] * share, colour[2] * share
+
+
 def name_colors(photo: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Name the colour of each 2×2 block of pixels.
 
@@ -93,8 +98,8 @@ def name_colors(photo: NDArray[np.uint8]) -> NDArray[np.uint16]:
     ndarray [H, W] uint16
         Concept ids of the eleven colours; no pixel is without one.
     """
-    height, width = photo.shape[0] // 2, photo.shape[1] // 2
-    total = photo.reshape(height, 2, width, 2, 3).sum(axis=(1, 3), dtype=np.uint32)
+    wide = photo.astype(np.int64)
+    total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
     level = total * LEVELS // 1024  # four pixels of 256 values
     return _color_table()[level[..., 0], level[..., 1], level[..., 2]]
 

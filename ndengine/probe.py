@@ -1,0 +1,195 @@
+"""The forward pass: images in, the activations of the requested layers out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ndengine.errors import ModelError
+from ndengine.models.layers import to_maps
+from ndengine.models.preprocess import Preprocessing, resize_images
+
+READ_AHEAD = 2  # batches
+
+
+class _Done(Exception):  # noqa: N818 - no error: it ends a forward pass behind the deepest layer
+    pass
+
+
+def read_batches(
+    images: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    indices: NDArray[np.int64],  # [N]
+    preprocessing: Preprocessing,
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    start: int = 0,
+) -> Iterator[tuple[int, Tensor]]:
+    """Read and normalise images on a thread of their own, a few batches ahead.
+
+    Parameters
+    ----------
+    images : callable
+        Given ascending numbers ``[B]``, the images ``[B, ih, iw, 3]`` uint8, RGB.
+    indices : ndarray of int64, [N]
+        The images to read.
+    preprocessing : Preprocessing
+        How a pixel becomes a number.
+    size : tuple of int
+        Height and width of the network's input; images of another size are resized whole.
+    batch_size : int
+        Images in a batch.
+    start : int
+        The place in ``indices`` to begin at.
+
+    Yields
+    ------
+    first : int
+        The place in ``indices`` of the batch's first image.
+    batch : Tensor
+        ``[B, 3, *size]`` float32 in channels-last order.
+    """
+    table = preprocessing.table()
+    order = (2, 1, 0) if preprocessing.channels == "bgr" else (0, 1, 2)
+
+    def load(first: int) -> Tensor:
+        pixels = resize_images(images(indices[first : first + batch_size]), size)
+        batch = np.empty(pixels.shape, np.float32)
+        for channel, source in enumerate(order):
+            np.take(table[channel], pixels[..., source], out=batch[..., channel], mode="clip")
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+    ready: queue.Queue[tuple[int, Tensor] | BaseException | None] = queue.Queue(READ_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: tuple[int, Tensor] | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for first in range(start, len(indices), batch_size):
+                if stopped.is_set():
+                    return
+                put((first, load(first)))
+            put(None)
+        except BaseException as error:  # handed to the thread that asked, which raises it
+            put(error)
+
+    thread = threading.Thread(target=read, name="ndengine-reader", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Probe:
+    """Runs a network up to the deepest of some layers, and keeps what they put out.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode.
+    paths : sequence of str
+        The layers, as ``named_modules`` names them. A module that is called several times in a pass counts with its
+        last call.
+
+    Notes
+    -----
+    Outputs are copied when they appear: an in-place ReLU behind a layer does not change them.
+    """
+
+    def __init__(self, module: nn.Module, paths: Sequence[str]) -> None:
+        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._layers = {path: module.get_submodule(path) for path in paths}
+        self._calls: dict[str, int] = {}
+
+    def activations(self, batch: Tensor) -> dict[str, Tensor]:
+        """The layers' activations on a batch.
+
+        Parameters
+        ----------
+        batch : Tensor
+            ``[N, 3, height, width]`` float32.
+
+        Returns
+        -------
+        dict of str to Tensor
+            For each layer ``[N, U, h, w]`` float32, contiguous, and its own.
+
+        Raises
+        ------
+        ModelError
+            If the network fails on the batch, or a layer's output is no set of activation maps.
+        """
+        if not self._calls:
+            self._calls = self._count_calls(batch[:1])
+        left = dict(self._calls)
+        found: dict[str, Tensor] = {}
+
+        def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                left[path] -= 1
+                if left[path] == 0:
+                    maps = to_maps(output, path)
+                    found[path] = torch.empty(maps.shape, dtype=torch.float32).copy_(maps)
+                    if len(found) == len(self._layers):
+                        raise _Done
+
+            return hook
+
+        with ExitStack() as hooks, torch.inference_mode():
+            for path, layer in self._layers.items():
+                hooks.callback(layer.register_forward_hook(keep(path)).remove)
+            try:
+                self._module(batch)
+            except _Done:
+                pass
+            except RuntimeError as error:
+                raise _failure(batch, error) from error
+        return {path: found[path] for path in self._layers}
+
+    def _count_calls(self, image: Tensor) -> dict[str, int]:
+        calls = dict.fromkeys(self._layers, 0)
+
+        def count(path: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                calls[path] += 1
+
+            return hook
+
+        with ExitStack() as hooks, torch.inference_mode():
+            for path, layer in self._layers.items():
+                hooks.callback(layer.register_forward_hook(count(path)).remove)
+            try:
+                self._module(image)
+            except RuntimeError as error:
+                # What fails behind the last layer (a classifier for another input size) does not concern the run.
+                if not all(calls.values()):
+                    raise _failure(image, error) from error
+        missing = [path for path, number in calls.items() if number == 0]
+        if missing:
+            raise ModelError(f"layer {missing[0]} takes no part in the forward pass; choose one of `ndengine layers`.")
+        return calls
+
+
+def _failure(batch: Tensor, error: RuntimeError) -> ModelError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    height, width = batch.shape[2:]
+    return ModelError(f"the network fails on images of {height}x{width} ({first}); try another --size.")

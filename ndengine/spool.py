@@ -1,0 +1,296 @@
+"""The spool: what a layer's activations leave behind between the forward pass and the tally.
+
+The usual spool keeps the sieve's survivors, in memory or as HDF5 segments; the dense one keeps every activation.
+Either gives survivors to whoever asks, so the stages after it see no difference.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import torch
+from ndkernels.sieve import (
+    Sieve,
+    Survivors,
+    compact_survivors,
+    join_survivors,
+    pack_maps,
+    select_thresholds,
+)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ndengine import spool_files
+from ndengine.errors import SpoolError
+from ndengine.tops import TopImages
+
+SEGMENT_BYTES = 32 << 20
+SEGMENT_SECONDS = 30.0
+LEAST_COMPACTION_BYTES = 64 << 20
+
+
+class Spool(Protocol):
+    """Activations of one layer over N images, sieved.
+
+    Attributes
+    ----------
+    bound : Tensor
+        ``[U]`` float32: a proven lower bound of every threshold.
+    tops : TopImages
+        The top images and the range of each unit.
+    images : int
+        How many images have been added.
+    """
+
+    bound: Tensor
+    tops: TopImages
+    images: int
+
+    def add(self, activations: Tensor, first_image: int) -> None:
+        """Add ``[N, U, h, w]`` float32 of the images from ``first_image`` on, in order; images held are skipped."""
+        ...
+
+    def survivors(self) -> Iterator[Survivors]:
+        """All survivors, in the order of their images."""
+        ...
+
+    def compact(self, bound: Tensor) -> None:
+        """Drop what the higher ``bound [U]`` rules out."""
+        ...
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        ...
+
+
+class SurvivorSpool:
+    """The spool of the sieve's survivors.
+
+    Parameters
+    ----------
+    units, above : int
+        U, and m of the whole stream.
+    top_images : int
+        T.
+    threads : int
+        Threads of the sieve.
+    folder : Path or None
+        Where segments go on disk; None keeps them in memory.
+    memory_bytes : int
+        How much may stay in memory before everything goes to ``folder``; 0 writes from the start, which is what
+        makes a run resumable.
+
+    Raises
+    ------
+    SpoolError
+        If the folder's segments are damaged, or the disk refuses.
+    """
+
+    def __init__(
+        self, units: int, above: int, top_images: int, *, threads: int = 1, folder: Path | None = None, memory_bytes: int = 0
+    ) -> None:
+        self._sieve = Sieve(units, above, threads)
+        self.tops = TopImages(units, top_images)
+        self.images = 0
+        self._folder = folder
+        self._memory_bytes = memory_bytes if folder else None
+        self._pending: list[Survivors] = []
+        self._held: list[tuple[Survivors, int]] = []  # closed segments in memory, each with its end
+        self._files: list[Path] = []
+        self._file_bytes: list[int] = []
+        self._compacted = LEAST_COMPACTION_BYTES // 2
+        self._opened = time.monotonic()
+        if folder is not None:
+            self._resume(folder)
+
+    @property
+    def bound(self) -> Tensor:
+        """``[U]`` float32: the proven lower bound of every threshold."""
+        return self._sieve.bound
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all survivors, in memory and on disk."""
+        return self.memory_nbytes + sum(self._file_bytes)
+
+    @property
+    def memory_nbytes(self) -> int:
+        """Bytes of the survivors in memory."""
+        return sum(s.nbytes for s in self._pending) + sum(s.nbytes for s, _ in self._held)
+
+    def add(self, activations: Tensor, first_image: int) -> None:
+        """Sieve one batch.
+
+        Raises
+        ------
+        ndkernels.sieve.NonFiniteError
+            If an activation is not finite.
+        SpoolError
+            If the disk refuses.
+        """
+        skip = self.images - first_image
+        if skip >= len(activations):
+            return
+        if skip < 0:
+            raise ValueError(f"images from {self.images} to {first_image} are missing")
+        activations, first_image = activations[skip:], self.images
+        survivors, maximum, minimum = self._sieve.add(activations, first_image)
+        self.tops.add(maximum, minimum, first_image)
+        self.images += len(activations)
+        self._pending.append(survivors)
+        late = self._writes and time.monotonic() - self._opened > SEGMENT_SECONDS
+        if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
+            self.close()
+        if self.nbytes >= 2 * self._compacted:
+            self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
+            self._compacted = max(self.nbytes, LEAST_COMPACTION_BYTES // 2)
+
+    def survivors(self) -> Iterator[Survivors]:
+        """All survivors, in the order of their images."""
+        for path in self._files:
+            yield spool_files.read_segment(path)
+        for survivors, _ in self._held:
+            yield survivors
+        yield from self._pending
+
+    def compact(self, bound: Tensor) -> None:
+        """Drop what the higher bound rules out; each segment on disk is replaced in one step."""
+        self.close()
+        self._sieve.bound = torch.maximum(self._sieve.bound, bound)
+        for i, path in enumerate(self._files):
+            survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
+            state, last = spool_files.read_state(path)
+            spool_files.write_segment(path, survivors, {**state, "bound": self.bound.numpy()}, last)
+            self._file_bytes[i] = survivors.nbytes
+        self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
+
+    def close(self) -> None:
+        """Close the segment that is being filled."""
+        self._opened = time.monotonic()
+        if self._pending:
+            segment = join_survivors(self._pending)
+            self._pending = []
+            self._held.append((segment, self.images))
+        if self._writes or (self._memory_bytes is not None and self.memory_nbytes > self._memory_bytes):
+            for segment, last in self._held:
+                self._write(segment, last)
+            self._held = []
+
+    @property
+    def _writes(self) -> bool:
+        return bool(self._files) or self._memory_bytes == 0
+
+    def _write(self, segment: Survivors, last: int) -> None:
+        assert self._folder is not None
+        path = self._folder / f"segment-{len(self._files):06d}.h5"
+        state: dict[str, NDArray[Any]] = {"bound": self.bound.numpy(), **self.tops.state()}
+        spool_files.write_segment(path, segment, state, last)
+        self._files.append(path)
+        self._file_bytes.append(segment.nbytes)
+
+    def _resume(self, folder: Path) -> None:
+        for path in folder.glob("*.part"):
+            path.unlink()
+        self._files = sorted(folder.glob("segment-*.h5"))
+        if not self._files:
+            return
+        bound = self.bound
+        for i, path in enumerate(self._files):
+            if path.name != f"segment-{i:06d}.h5":
+                raise SpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
+            state, self.images = spool_files.read_state(path)
+            if len(state["bound"]) != len(bound):
+                raise SpoolError(f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite.")
+            bound = torch.maximum(bound, torch.from_numpy(state["bound"]))
+        self.tops.restore(state)
+        self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]
+        self._sieve.restore(bound, self.survivors())
+
+
+class DenseSpool:
+    """The spool that keeps every activation: one HDF5 file with the dataset ``activations [N, U, h, w]`` float32.
+
+    It does not resume: an interrupted run starts it afresh.
+
+    Parameters
+    ----------
+    path : Path
+        The file, complete once :meth:`finish` has renamed it.
+    shape : tuple of int
+        N, U, h and w.
+    above, top_images, threads
+        As in :class:`SurvivorSpool`.
+    """
+
+    def __init__(
+        self, path: Path, shape: tuple[int, int, int, int], above: int, top_images: int, *, threads: int = 1
+    ) -> None:
+        self.path = path
+        self.tops = TopImages(shape[1], top_images)
+        self.images = 0
+        self._sieve = Sieve(shape[1], above, threads)
+        self._rows: list[NDArray[np.float32]] = []
+        image_bytes = 4 * shape[1] * shape[2] * shape[3]
+        chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // image_bytes))
+        with spool_files.disk(path):
+            self._file = h5py.File(path, "w")
+            self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))
+
+    @property
+    def bound(self) -> Tensor:
+        """``[U]`` float32: the proven lower bound of every threshold."""
+        return self._sieve.bound
+
+    def add(self, activations: Tensor, first_image: int) -> None:
+        """Write one batch, and sieve it for the bounds alone."""
+        if first_image != self.images:
+            raise ValueError(f"images from {self.images} to {first_image} are missing")
+        _, maximum, minimum = self._sieve.add(activations, first_image)
+        self.tops.add(maximum, minimum, first_image)
+        self._rows.extend(activations.contiguous().numpy())
+        self.images += len(activations)
+        whole = self._data.chunks[0]
+        written = self.images - len(self._rows)
+        while len(self._rows) >= whole or (self._rows and self.images == len(self._data)):
+            rows, self._rows = self._rows[:whole], self._rows[whole:]
+            with spool_files.disk(self.path):
+                spool_files.write_rows(self._data, written, np.stack(rows))
+            written += len(rows)
+
+    def survivors(self) -> Iterator[Survivors]:
+        """Survivors under the present bound, sieved anew from the file."""
+        try:
+            for start in range(0, self.images, self._data.chunks[0]):
+                maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy())
+                yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
+        except OSError as error:
+            raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error
+
+    def compact(self, bound: Tensor) -> None:
+        """Raise the bound under which survivors are given; the file keeps everything."""
+        self._sieve.bound = torch.maximum(self._sieve.bound, bound)
+
+    def close(self) -> None:
+        """Flush the file."""
+        with spool_files.disk(self.path):
+            self._file.flush()
+
+    def finish(self) -> None:
+        """Close the file for good."""
+        with spool_files.disk(self.path):
+            self._file.close()
+
+
+def available_bytes() -> int:
+    """Memory that may be used for a spool: a quarter of what is free now, at least 256 MB."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # macOS does not tell
+        free = 4 << 30
+    return max(free // 4, 256 << 20)

@@ -1,0 +1,124 @@
+"""How tests of the command line call it, and a finished result made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from ndcli.main import main
+from ndengine.datasets import Vocabulary
+from ndengine.result import Dissection, LayerResult, write_layer, write_result
+from ndengine.score import score_units, summarise
+from ndengine.settings import Settings
+from ndengine.tally import Counts
+
+Invoke = Callable[..., Result]
+
+VOCABULARY = Vocabulary(
+    names=("lamp", "wheel [front]", "red", ""),
+    categories=("object", "color"),
+    primary=np.array([0, 0, 1, -1]),
+)
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Call the command line in this process; a bug comes out as the exception it is."""
+
+    def call(*arguments: object) -> Result:
+        words = [str(argument) for argument in arguments]
+        return CliRunner().invoke(main, words, prog_name="ndengine", catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def fails(invoke: Invoke) -> Callable[..., str]:
+    """Call the command line where it must fail, check what holds for every failure, give the sentence."""
+
+    def call(*arguments: object, code: int = 1) -> str:
+        done = invoke(*arguments)
+        assert done.exit_code == code, done.output
+        assert done.stdout == ""
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("Error: ")
+        assert last.endswith(".")
+        assert "Traceback" not in done.stderr
+        return last.removeprefix("Error: ")
+
+    return call
+
+
+def hand_made_layer(name: str, rank: int | None = 40) -> LayerResult:
+    """Four units: a lamp detector, one that detects red, one with too small an IoU, a dead one."""
+    counts = Counts(
+        threshold=np.array([1.5, 0.25, 3.0, 0.0], np.float32),
+        intersection=np.array([[50, 0, 10, 0], [0, 0, 200, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
+        concept_area=np.array([100, 30, 400, 0]),
+        unit_area=np.array([[150, 200], [90, 300], [120, 100], [0, 0]]),
+        unit_area_all=np.array([210, 300, 150, 0]),
+        concept_images=np.array([12, 2, 9, 0]),
+    )
+    dead = np.array([False, False, False, True])
+    scores = score_units(counts, VOCABULARY, detector=">", iou_threshold=0.04, min_images=1, dead=dead)
+    summary = summarise(
+        scores,
+        VOCABULARY.categories,
+        concept_images=counts.concept_images,
+        dead=dead,
+        rank=rank,
+        positions=8_000,
+        notes=("half-pixel is used: the receptive field is not known.",),
+    )
+    images = np.array([[2, 0, -1], [1, 2, 0], [0, 1, 2], [-1, -1, -1]])
+    return LayerResult(
+        name=name,
+        path="features.3",
+        folder=name,
+        shape=(6, 9),
+        geometry="half-pixel",
+        field=None,
+        counts=counts,
+        dead=dead,
+        top_images=images,
+        top_values=np.where(images < 0, 0, 4.5 - 1.25 * np.arange(3)).astype(np.float32),
+        top_masks=np.zeros((4, 3, 10, 2), np.uint8),
+        scores=scores,
+        summary=summary,
+    )
+
+
+def write_hand_made(folder: Path, *names: str) -> Dissection:
+    """Write a result of such layers."""
+    dissection = Dissection(
+        folder=folder,
+        settings=Settings(model="vgg16", layers=names, data="somewhere/set").record(),
+        min_images=1,
+        provenance={"seconds": {"probe": 1.5}},
+        vocabulary=VOCABULARY,
+        image_names=("a.jpg", "[b].jpg", "c.jpg"),
+        splits=("train", "val", "val"),
+        image_size=(20, 24),
+        label_size=(10, 12),
+        layers={name: hand_made_layer(name) for name in names},
+    )
+    for layer in dissection.layers.values():
+        write_layer(folder, layer, VOCABULARY)
+    write_result(dissection)
+    return dissection
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Dissection:
+    """A finished result with one layer, ``conv3``."""
+    return write_hand_made(tmp_path / "out", "conv3")
+
+
+@pytest.fixture
+def two_layers(tmp_path: Path) -> Dissection:
+    """A finished result with the layers ``conv3`` and ``conv4``."""
+    return write_hand_made(tmp_path / "two", "conv3", "conv4")
