@@ -7,7 +7,7 @@ Examples
 >>> from pathlib import Path
 >>> import ndengine
 >>> settings = ndengine.Settings(model="vgg16", layers=("conv5_3",), data="broden1_224")
->>> dissection = ndengine.dissect.dissect(settings, Path("out"))  # doctest: +SKIP
+>>> dissection = ndengine.dissect_network(settings, Path("out"), cache=Path("cache"))  # doctest: +SKIP
 >>> dissection = ndengine.load("out")  # doctest: +SKIP
 """
 
@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ndengine import dissect as dissect
+    from ndengine.dissect import dissect_network as dissect_network
     from ndengine.errors import NdengineError as NdengineError
     from ndengine.result import Dissection as Dissection
     from ndengine.result import load as load
@@ -34,11 +34,21 @@ _HOME = {
     "NdengineError": "errors",
     "PRESETS": "settings",
     "Settings": "settings",
+    "dissect_network": "dissect",
     "knobs_of": "settings",
     "load": "result",
 }
 
-__all__ = ["PRESETS", "Dissection", "Knobs", "NdengineError", "Settings", "dissect", "knobs_of", "load"]
+__all__ = [
+    "PRESETS",
+    "Dissection",
+    "Knobs",
+    "NdengineError",
+    "Settings",
+    "dissect_network",
+    "knobs_of",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,8 +56,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ndengine")
-    if name == "dissect":  # the module: a function under its name would vanish once the module is imported
-        return import_module("ndengine.dissect")
     if name in _HOME:
         return getattr(import_module(f"ndengine.{_HOME[name]}"), name)
     raise AttributeError(f"module 'ndengine' has no attribute {name!r}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ndengine.errors import ModelError
-from ndengine.models.layers import to_maps
+from ndengine.models.layers import Layer, layer_maps
 from ndengine.models.preprocess import Preprocessing, resize_images
 
 READ_AHEAD = 2  # batches
@@ -58,12 +58,11 @@ def read_batches(
         ``[B, 3, *size]`` float32 in channels-last order.
     """
     table = preprocessing.table()
-    order = (2, 1, 0) if preprocessing.channels == "bgr" else (0, 1, 2)
 
     def load(first: int) -> Tensor:
         pixels = resize_images(images(indices[first : first + batch_size]), size)
         batch = np.empty(pixels.shape, np.float32)
-        for channel, source in enumerate(order):
+        for channel, source in enumerate(preprocessing.order):
             np.take(table[channel], pixels[..., source], out=batch[..., channel], mode="clip")
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
@@ -105,20 +104,18 @@ class Probe:
     Parameters
     ----------
     module : nn.Module
-        In evaluation mode.
-    paths : sequence of str
-        The layers, as ``named_modules`` names them. A module that is called several times in a pass counts with its
-        last call.
+        In evaluation mode; its memory format becomes channels-last, which is the faster one for convolutions.
+    layers : sequence of Layer
+        Of a layer that runs several times in a pass, the last output counts.
 
     Notes
     -----
     Outputs are copied when they appear: an in-place ReLU behind a layer does not change them.
     """
 
-    def __init__(self, module: nn.Module, paths: Sequence[str]) -> None:
+    def __init__(self, module: nn.Module, layers: Sequence[Layer]) -> None:
         self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._layers = {path: module.get_submodule(path) for path in paths}
-        self._calls: dict[str, int] = {}
+        self._layers = {layer.path: layer for layer in layers}
 
     def activations(self, batch: Tensor) -> dict[str, Tensor]:
         """The layers' activations on a batch.
@@ -131,23 +128,21 @@ class Probe:
         Returns
         -------
         dict of str to Tensor
-            For each layer ``[N, U, h, w]`` float32, contiguous, and its own.
+            By path: ``[N, U, h, w]`` float32, contiguous, shared with nobody.
 
         Raises
         ------
         ModelError
-            If the network fails on the batch, or a layer's output is no set of activation maps.
+            If the network fails on the batch, or a layer's output has changed its shape.
         """
-        if not self._calls:
-            self._calls = self._count_calls(batch[:1])
-        left = dict(self._calls)
+        left = {path: layer.calls for path, layer in self._layers.items()}
         found: dict[str, Tensor] = {}
 
         def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
             def hook(module: nn.Module, inputs: Any, output: Any) -> None:
                 left[path] -= 1
                 if left[path] == 0:
-                    maps = to_maps(output, path)
+                    maps = layer_maps(output, self._layers[path])
                     found[path] = torch.empty(maps.shape, dtype=torch.float32).copy_(maps)
                     if len(found) == len(self._layers):
                         raise _Done
@@ -155,41 +150,16 @@ class Probe:
             return hook
 
         with ExitStack() as hooks, torch.inference_mode():
-            for path, layer in self._layers.items():
-                hooks.callback(layer.register_forward_hook(keep(path)).remove)
+            for path in self._layers:
+                hooks.callback(self._module.get_submodule(path).register_forward_hook(keep(path)).remove)
             try:
                 self._module(batch)
             except _Done:
                 pass
             except RuntimeError as error:
-                raise _failure(batch, error) from error
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                height, width = batch.shape[2:]
+                raise ModelError(
+                    f"The network fails on images of {height}x{width} ({first}); try another --size."
+                ) from error
         return {path: found[path] for path in self._layers}
-
-    def _count_calls(self, image: Tensor) -> dict[str, int]:
-        calls = dict.fromkeys(self._layers, 0)
-
-        def count(path: str) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-                calls[path] += 1
-
-            return hook
-
-        with ExitStack() as hooks, torch.inference_mode():
-            for path, layer in self._layers.items():
-                hooks.callback(layer.register_forward_hook(count(path)).remove)
-            try:
-                self._module(image)
-            except RuntimeError as error:
-                # What fails behind the last layer (a classifier for another input size) does not concern the run.
-                if not all(calls.values()):
-                    raise _failure(image, error) from error
-        missing = [path for path, number in calls.items() if number == 0]
-        if missing:
-            raise ModelError(f"layer {missing[0]} takes no part in the forward pass; choose one of `ndengine layers`.")
-        return calls
-
-
-def _failure(batch: Tensor, error: RuntimeError) -> ModelError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    height, width = batch.shape[2:]
-    return ModelError(f"the network fails on images of {height}x{width} ({first}); try another --size.")

@@ -166,9 +166,11 @@ class Settings:
         """
         mine, theirs = _flat(self.record()), _flat(other)
         names = set(mine) | set(theirs)
-        return sorted(
-            n for n in names if mine.get(n) != theirs.get(n) and n not in HOW
-        ) + (["spool"] if "dense" in (mine["spool"], theirs.get("spool")) and mine["spool"] != theirs.get("spool") else [])
+        return sorted(n for n in names if mine.get(n) != theirs.get(n) and n not in HOW) + (
+            ["spool"]
+            if "dense" in (mine["spool"], theirs.get("spool")) and mine["spool"] != theirs.get("spool")
+            else []
+        )
 
     def record(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -199,7 +201,9 @@ def check_quantile(text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise SettingsError(f"quantile is {text!r}; use a decimal number between 0 and 1, such as 0.005.") from None
+        raise SettingsError(
+            f"quantile is {text!r}; use a decimal number between 0 and 1, such as 0.005."
+        ) from None
     if not (value.is_finite() and 0 < value < 1):
         raise SettingsError(f"quantile is {text}; use a decimal number between 0 and 1, such as 0.005.")
     return value

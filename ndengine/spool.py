@@ -15,6 +15,12 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ndengine import spool_files
+from ndengine.errors import SpoolError
+from ndengine.tops import TopImages
 from ndkernels.sieve import (
     Sieve,
     Survivors,
@@ -23,12 +29,6 @@ from ndkernels.sieve import (
     pack_maps,
     select_thresholds,
 )
-from numpy.typing import NDArray
-from torch import Tensor
-
-from ndengine import spool_files
-from ndengine.errors import SpoolError
-from ndengine.tops import TopImages
 
 SEGMENT_BYTES = 32 << 20
 SEGMENT_SECONDS = 30.0
@@ -48,9 +48,13 @@ class Spool(Protocol):
         How many images have been added.
     """
 
-    bound: Tensor
     tops: TopImages
     images: int
+
+    @property
+    def bound(self) -> Tensor:
+        """``[U]`` float32."""
+        ...
 
     def add(self, activations: Tensor, first_image: int) -> None:
         """Add ``[N, U, h, w]`` float32 of the images from ``first_image`` on, in order; images held are skipped."""
@@ -93,7 +97,14 @@ class SurvivorSpool:
     """
 
     def __init__(
-        self, units: int, above: int, top_images: int, *, threads: int = 1, folder: Path | None = None, memory_bytes: int = 0
+        self,
+        units: int,
+        above: int,
+        top_images: int,
+        *,
+        threads: int = 1,
+        folder: Path | None = None,
+        memory_bytes: int = 0,
     ) -> None:
         self._sieve = Sieve(units, above, threads)
         self.tops = TopImages(units, top_images)
@@ -148,7 +159,9 @@ class SurvivorSpool:
         if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
             self.close()
         if self.nbytes >= 2 * self._compacted:
-            self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
+            self.compact(
+                select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads)
+            )
             self._compacted = max(self.nbytes, LEAST_COMPACTION_BYTES // 2)
 
     def survivors(self) -> Iterator[Survivors]:
@@ -164,11 +177,15 @@ class SurvivorSpool:
         self.close()
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
         for i, path in enumerate(self._files):
-            survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
+            survivors = compact_survivors(
+                spool_files.read_segment(path), self.bound, threads=self._sieve.threads
+            )
             state, last = spool_files.read_state(path)
             spool_files.write_segment(path, survivors, {**state, "bound": self.bound.numpy()}, last)
             self._file_bytes[i] = survivors.nbytes
-        self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
+        self._held = [
+            (compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held
+        ]
 
     def close(self) -> None:
         """Close the segment that is being filled."""
@@ -206,7 +223,9 @@ class SurvivorSpool:
                 raise SpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
             state, self.images = spool_files.read_state(path)
             if len(state["bound"]) != len(bound):
-                raise SpoolError(f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite.")
+                raise SpoolError(
+                    f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite."
+                )
             bound = torch.maximum(bound, torch.from_numpy(state["bound"]))
         self.tops.restore(state)
         self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]
@@ -240,7 +259,9 @@ class DenseSpool:
         chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // image_bytes))
         with spool_files.disk(path):
             self._file = h5py.File(path, "w")
-            self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))
+            self._data = self._file.create_dataset(
+                "activations", shape, np.float32, chunks=(chunk, *shape[1:])
+            )
 
     @property
     def bound(self) -> Tensor:
@@ -270,7 +291,9 @@ class DenseSpool:
                 maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy())
                 yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
         except OSError as error:
-            raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error
+            raise SpoolError(
+                f"{self.path} can't be read back ({error}); check the disk and run again."
+            ) from error
 
     def compact(self, bound: Tensor) -> None:
         """Raise the bound under which survivors are given; the file keeps everything."""

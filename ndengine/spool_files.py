@@ -18,10 +18,10 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from ndkernels.sieve import Survivors
 from numpy.typing import NDArray
 
 from ndengine.errors import SpoolError
+from ndkernels.sieve import Survivors
 
 FORMAT = 1
 CHUNK_BYTES = 4 << 20
@@ -57,7 +57,9 @@ def disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_segment(path: Path, survivors: Survivors, state: Mapping[str, NDArray[Any]], last_image: int) -> None:
+def write_segment(
+    path: Path, survivors: Survivors, state: Mapping[str, NDArray[Any]], last_image: int
+) -> None:
     """Write one segment.
 
     Parameters
@@ -103,7 +105,9 @@ def read_segment(path: Path) -> Survivors:
 def read_state(path: Path) -> tuple[dict[str, NDArray[Any]], int]:
     """The state at the end of a segment, and one past its last image."""
     with reading(path) as file:
-        return {name: read_array(file, f"state/{name}") for name in file["state"]}, int(file.attrs["last_image"])
+        return {name: read_array(file, f"state/{name}") for name in file["state"]}, int(
+            file.attrs["last_image"]
+        )
 
 
 @contextmanager
@@ -131,8 +135,12 @@ def write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
     array = np.ascontiguousarray(array)
     row = max(1, array[:1].nbytes)
     rows = max(1, min(len(array), CHUNK_BYTES // row))
-    dataset = file.create_dataset(name, array.shape, array.dtype, chunks=(rows, *array.shape[1:]) if array.size else None)
-    dataset.attrs["crc32"] = zlib.crc32(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B")) if array.size else 0
+    dataset = file.create_dataset(
+        name, array.shape, array.dtype, chunks=(rows, *array.shape[1:]) if array.size else None
+    )
+    dataset.attrs["crc32"] = (
+        zlib.crc32(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B")) if array.size else 0
+    )
     for start in range(0, len(array) if array.size else 0, rows):
         write_rows(dataset, start, array[start : start + rows])
 
@@ -144,7 +152,9 @@ def write_rows(dataset: h5py.Dataset, start: int, rows: NDArray[Any]) -> None:
         padded = np.zeros((whole, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         rows = padded
-    dataset.id.write_direct_chunk((start,) + (0,) * (rows.ndim - 1), memoryview(np.ascontiguousarray(rows)).cast("B"))
+    dataset.id.write_direct_chunk(
+        (start,) + (0,) * (rows.ndim - 1), memoryview(np.ascontiguousarray(rows)).cast("B")
+    )
 
 
 def read_array(file: h5py.File, name: str) -> NDArray[Any]:
@@ -187,7 +197,9 @@ def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise SpoolError(f"{path} is damaged ({error}); run again with --overwrite to start afresh.") from error
+            raise SpoolError(
+                f"{path} is damaged ({error}); run again with --overwrite to start afresh."
+            ) from error
         wanted = json.loads(text)
         changed = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
         if changed:

@@ -49,7 +49,9 @@ class Workspace:
     def prepare(self, *, afresh: bool) -> None:
         """Make room for a new result; ``afresh`` drops what an interrupted run left."""
         with _guard(self.out):
-            shutil.rmtree(self.out / UNFINISHED if afresh else self.staging, ignore_errors=False, onerror=_missing_ok)
+            shutil.rmtree(
+                self.out / UNFINISHED if afresh else self.staging, ignore_errors=False, onerror=_missing_ok
+            )
             self.staging.mkdir(parents=True)
 
     def publish(self, folders: Sequence[str]) -> None:
@@ -99,7 +101,9 @@ def _guard(out: Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ResultError(f"{out} can't be written ({reason}); free some space there, or choose another --out.") from error
+        raise ResultError(
+            f"{out} can't be written ({reason}); free some space there, or choose another --out."
+        ) from error
 
 
 def _missing_ok(function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:

@@ -32,12 +32,7 @@ ALLOWED = {
     "ndengine": ENGINE,
     "ndcli": {"click", "ndcli", "ndengine", "rich"},
 }
-FOUNDATION = {
-    "cache",
-    "errors",
-    "progress",
-    "settings",
-}  # these import no stage, and every stage may import them
+FOUNDATION = {"cache", "clock", "errors", "progress", "provenance", "settings"}  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
     {"probe"},

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ndcli import options
 from ndcli.progress import shown
-from ndcli.terminal import megabytes, say
+from ndcli.terminal import megabytes, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from ndengine.datasets.check import Checkup
+
+CAP = 10  # findings of a kind that are shown without --all
+folder_argument = click.argument("folder", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -22,7 +29,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@folder_argument
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file.  [default: FOLDER.h5]"
 )
@@ -44,3 +51,76 @@ def pack(folder: Path, out: Path | None, quiet: bool) -> None:
         path, images = packed.path, len(packed)
     if not quiet:
         say(f"Packed {images:,} images into {path} ({megabytes(path.stat().st_size)}).")
+
+
+@data.command()
+@folder_argument
+@click.option("--all", "everything", is_flag=True, help=f"Show every finding, not {CAP} of each kind.")
+@options.json_option
+@options.quiet_option
+@click.pass_context
+def check(context: click.Context, folder: Path, everything: bool, as_json: bool, quiet: bool) -> None:
+    """Check a dataset folder: read every file and list all that is wrong.
+
+    Exits with 1 if a run would refuse the dataset. Compares pixel totals with the published ones where the
+    folder is a release of Broden.
+
+    \b
+    Example:
+      ndengine data check broden1_224 --all
+    """
+    from ndengine.datasets.check import check_dataset
+
+    with shown(quiet) as progress:
+        checkup = check_dataset(folder, progress)
+    if as_json:
+        print_json(checkup_record(checkup))
+    elif not quiet:
+        print_checkup(checkup, cap=len(checkup.findings) if everything else CAP)
+    if not checkup.sound:
+        context.exit(1)
+
+
+def checkup_record(checkup: Checkup) -> dict[str, Any]:
+    """Give all that was found as plain JSON values."""
+    findings = [
+        {"kind": f.kind, "file": str(f.file), "message": f.message, "blocks": f.blocks}
+        for f in checkup.findings
+    ]
+    return {
+        "folder": str(checkup.folder),
+        "sound": checkup.sound,
+        "images": checkup.images,
+        "release": checkup.release,
+        "findings": findings,
+        "images_with_whole_label_0": checkup.whole_zero,
+        "share_of_map_pixels_0": checkup.map_zero,
+        "share_of_pixels_unlabelled": checkup.unlabelled,
+        "published_totals": {"compared": checkup.compared, "agreed": checkup.agreed},
+    }
+
+
+def print_checkup(checkup: Checkup, cap: int) -> None:
+    """Print findings by kind, those that a run refuses first and at most ``cap`` of each, then the totals."""
+    for refused, verdict in ((True, " (a run refuses the dataset)"), (False, "")):
+        kinds = dict.fromkeys(f.kind for f in checkup.findings if f.blocks is refused)
+        for kind in kinds:
+            found = [f for f in checkup.findings if f.kind == kind and f.blocks is refused]
+            click.secho(f"{kind}: {len(found):,}{verdict}", bold=True)
+            for finding in found[:cap]:
+                say(f"  {finding}")
+            if len(found) > cap:
+                say(f"  … and {len(found) - cap:,} more; --all shows them.")
+    rows = [
+        (category, images, "no maps" if share is None else f"{share:.1%}")
+        for (category, images), share in zip(
+            checkup.whole_zero.items(), checkup.map_zero.values(), strict=True
+        )
+    ]
+    name, unlabelled = checkup.release or checkup.folder, f"{checkup.unlabelled:.1%} of pixels unlabelled"
+    columns = ("category", "images labelled 0 as a whole", "pixels 0 in its maps")
+    print_table(f"{name}: {checkup.images:,} images, {unlabelled}", columns, rows)
+    if checkup.compared:
+        say(f"Pixel totals as published: {checkup.agreed:,} of {checkup.compared:,} concepts.")
+    refused_count = sum(f.blocks for f in checkup.findings)
+    say(f"{refused_count:,} findings that a run refuses." if refused_count else "A run accepts this dataset.")

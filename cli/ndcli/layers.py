@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -16,8 +16,8 @@ from ndcli.terminal import print_json, print_table
 def layers(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     """List the layers of a network that --layer takes.
 
-    Each with its alias, the shape of its output and its receptive field (size, stride and offset in input
-    pixels, rows x columns where they differ).
+    Each with its alias, its units, the size of their maps, and its receptive field in input pixels: size, stride
+    and the offset of the first one; rows x columns where they differ.
 
     \b
     Examples:
@@ -30,5 +30,19 @@ def layers(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     if as_json:
         print_json({"model": model, "layers": rows})
         return
-    cells: list[tuple[Any, ...]] = [tuple(row.values()) for row in rows]
-    print_table(model, ("layer", "alias", "kind", "shape", "field"), cells, left=3)
+    columns = ("layer", "alias", "kind", "units", "map", "field size", "stride", "offset")
+    cells = [
+        (row["layer"], row["alias"], row["kind"], units, f"{height}x{width}", *field_cells(row["field"]))
+        for row in rows
+        for units, height, width in (row["shape"],)
+    ]
+    print_table(model, columns, cells, left=3)
+
+
+def field_cells(field: Sequence[Sequence[int]] | None) -> tuple[str, str, str]:
+    """Write size, stride and offset of a receptive field of rows and columns."""
+    if field is None:
+        return "unknown", "", ""
+    rows, columns = field
+    offset, size, stride = (str(a) if a == b else f"{a}x{b}" for a, b in zip(rows, columns, strict=True))
+    return size, stride, offset

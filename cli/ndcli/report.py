@@ -18,13 +18,13 @@ from ndcli.terminal import print_json, say
 def report(folder: Path, as_json: bool, quiet: bool) -> None:
     """Write the HTML report of a finished dissection again.
 
-    The pictures need the packed dataset that the run used; where it is gone, the report has none and says so.
+    New pictures need the packed dataset that the run used; where it is gone, those that are there are kept.
 
     \b
     Example:
       ndengine report dissections/vgg16-conv5_3-broden1_224
     """
-    from ndengine.dissect import rewrite_report
+    from ndengine.report.rewrite import rewrite_report
 
     with shown(quiet) as progress:
         page = rewrite_report(folder, progress=progress)

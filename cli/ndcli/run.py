@@ -44,10 +44,10 @@ def run(out: Path | None, cache: Path, overwrite: bool, as_json: bool, quiet: bo
     settings = options.settings_of(chosen)
     keep_memory()  # before torch allocates
     with shown(quiet) as progress:
-        from ndengine.dissect import dissect
+        from ndengine.dissect import dissect_network
 
         folder = out or options.result_folder(settings)
-        dissection = dissect(settings, folder, cache=cache, overwrite=overwrite, progress=progress)
+        dissection = dissect_network(settings, folder, cache=cache, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(summary_record(dissection))
     elif not quiet:

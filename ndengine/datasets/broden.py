@@ -16,7 +16,7 @@ from ndengine.datasets import Vocabulary
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
     REMEDY,
-    Fault,
+    FaultError,
     Table,
     check_table,
     leaves_folder,
@@ -106,13 +106,13 @@ class BrodenFolder:
         for name in (image, *maps):
             if leaves_folder(name):
                 what = f"line {line} names {name!r}, no path inside the folder images"
-                raise Fault("path outside", table.file, what)
+                raise FaultError("path outside", table.file, what)
         whole = [number for _, numbers in cells for number in numbers if number != 0]
         if max(whole, default=0) > len(self.vocabulary.names):
             what = (
                 f"line {line} has the label {max(whole)}, above the {len(self.vocabulary.names)} of label.csv"
             )
-            raise Fault("id out of range", table.file, what)
+            raise FaultError("id out of range", table.file, what)
         return Entry(line, image, fields["split"].strip(), tuple(maps), tuple(whole))
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class BrodenFolder:
             highest = int(maps[m].max(initial=0))
             if highest > len(self.vocabulary.names):
                 what = f"holds the id {highest}, above the {len(self.vocabulary.names)} of label.csv"
-                raise Fault("id out of range", file, what)
+                raise FaultError("id out of range", file, what)
         return maps, list(entry.whole)
 
     def fingerprint(self) -> str:
@@ -180,7 +180,7 @@ class BrodenFolder:
             try:
                 state = (folder / name).stat()
             except OSError as error:
-                raise Fault("missing file", folder / name, f"is missing ({error.strerror})") from None
+                raise FaultError("missing file", folder / name, f"is missing ({error.strerror})") from None
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
@@ -191,12 +191,12 @@ def read_image(file: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         with Image.open(file) as picture:
             if picture.mode[0] in "IF":  # Pillow would clip its values at 255
                 what = f"has pixels of mode {picture.mode}"
-                raise Fault("wrong mode", file, what, "save it with 8 bits a channel")
+                raise FaultError("wrong mode", file, what, "save it with 8 bits a channel")
             pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError:
-        raise Fault("missing file", file, "is missing") from None
+        raise FaultError("missing file", file, "is missing") from None
     except DAMAGE as error:
-        raise Fault("unreadable file", file, f"is no readable image ({_reason(error)})") from None
+        raise FaultError("unreadable file", file, f"is no readable image ({_reason(error)})") from None
     _check_size(file, pixels.shape[:2], size)
     return pixels
 
@@ -208,12 +208,12 @@ def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
             # Tools read grey and palette maps in different ways, so an id in them would be a guess.
             if picture.mode not in ("RGB", "RGBA"):
                 what = f"has pixels of mode {picture.mode}"
-                raise Fault("wrong mode", file, what, "save label maps as RGB with id = red + 256·green")
+                raise FaultError("wrong mode", file, what, "save label maps as RGB with id = red + 256·green")
             pixels = np.asarray(picture)
     except FileNotFoundError:
-        raise Fault("missing file", file, "is missing") from None
+        raise FaultError("missing file", file, "is missing") from None
     except DAMAGE as error:
-        raise Fault("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
+        raise FaultError("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
     _check_size(file, pixels.shape[:2], size)
     return pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)
 
@@ -221,7 +221,7 @@ def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
 def _check_size(file: Path, shape: tuple[int, ...], size: tuple[int, int]) -> None:
     if shape != size:
         is_, said = (f"{height}x{width}" for height, width in (shape, size))
-        raise Fault("wrong size", file, f"is {is_} pixels (height x width) where index.csv says {said}")
+        raise FaultError("wrong size", file, f"is {is_} pixels (height x width) where index.csv says {said}")
 
 
 def _reason(error: BaseException) -> str:
@@ -234,12 +234,12 @@ def row_sizes(table: Table, line: int, fields: dict[str, str]) -> tuple[int, int
 
     Raises
     ------
-    Fault
+    FaultError
         If one is no positive number.
     """
     ih, iw, sh, sw = (parse_number(fields[name], table, line, name) for name in ("ih", "iw", "sh", "sw"))
     if min(ih, iw, sh, sw) < 1:
-        raise Fault("bad table", table.file, f"line {line} has a size of 0 pixels")
+        raise FaultError("bad table", table.file, f"line {line} has a size of 0 pixels")
     return ih, iw, sh, sw
 
 
@@ -250,7 +250,7 @@ def _sizes(table: Table) -> tuple[tuple[int, int], tuple[int, int]]:
         expected = expected or sizes
         if sizes != expected:
             what = f"line {line} has the sizes {sizes} (ih, iw, sh, sw) where the rows before have {expected}"
-            raise Fault(
+            raise FaultError(
                 "mixed sizes", table.file, what, f"resize all images and label maps alike, or {REMEDY}"
             )
     ih, iw, sh, sw = expected

@@ -74,7 +74,7 @@ def pack_dataset(
         what = "the disk is full" if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DatasetError(
             f"{path.parent} can't take the pack of {source.path} ({what}); make room there or choose another "
-            "folder with --cache."
+            "folder with --cache (--out where you pack by hand)."
         ) from None
     finally:
         with contextlib.suppress(OSError):

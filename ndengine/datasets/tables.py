@@ -18,7 +18,7 @@ INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 REMEDY = "run `ndengine data check FOLDER` to list all faults"
 
 
-class Fault(DatasetError):
+class FaultError(DatasetError):
     """Something wrong with one file of a dataset.
 
     Parameters
@@ -65,16 +65,16 @@ def read_bytes(file: Path) -> bytes:
 
     Raises
     ------
-    Fault
+    FaultError
         If the file is missing or can't be read.
     """
     try:
         return file.read_bytes()
     except FileNotFoundError:
         remedy = f"give a folder in Broden's layout, or {REMEDY}"
-        raise Fault("missing file", file, "is missing", remedy) from None
+        raise FaultError("missing file", file, "is missing", remedy) from None
     except OSError as error:
-        raise Fault("unreadable file", file, f"can't be read ({error.strerror})") from None
+        raise FaultError("unreadable file", file, f"can't be read ({error.strerror})") from None
 
 
 def parse_table(data: bytes, file: Path) -> Table:
@@ -82,7 +82,7 @@ def parse_table(data: bytes, file: Path) -> Table:
 
     Raises
     ------
-    Fault
+    FaultError
         If the text is no UTF-8 or no CSV, or has no usable header.
     """
     try:
@@ -90,32 +90,36 @@ def parse_table(data: bytes, file: Path) -> Table:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [(reader.line_num, fields) for fields in reader if fields]
     except UnicodeDecodeError as error:
-        raise Fault(
+        raise FaultError(
             "bad table", file, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
         ) from None
     except csv.Error as error:
-        raise Fault("bad table", file, f"is no CSV table ({error})", "restore it from its source") from None
+        raise FaultError(
+            "bad table", file, f"is no CSV table ({error})", "restore it from its source"
+        ) from None
     if not lines:
-        raise Fault("bad table", file, "is empty", "restore it from its source")
+        raise FaultError("bad table", file, "is empty", "restore it from its source")
     columns = tuple(name.strip() for name in lines[0][1])
     if len(set(columns)) < len(columns):
-        raise Fault("bad table", file, "names a column twice in its header", "give every column its own name")
+        raise FaultError(
+            "bad table", file, "names a column twice in its header", "give every column its own name"
+        )
     rows = tuple((n, dict(zip(columns, f, strict=True))) for n, f in lines[1:] if len(f) == len(columns))
     malformed = tuple((n, len(f)) for n, f in lines[1:] if len(f) != len(columns))
     return Table(file, columns, rows, malformed)
 
 
-def table_faults(table: Table, needed: tuple[str, ...]) -> Iterator[Fault]:
+def table_faults(table: Table, needed: tuple[str, ...]) -> Iterator[FaultError]:
     """What keeps a table from being used: missing columns, rows of another length, no rows."""
     missing = [name for name in needed if name not in table.columns]
     if missing:
-        yield Fault("bad table", table.file, f"lacks the column {', '.join(missing)}")
+        yield FaultError("bad table", table.file, f"lacks the column {', '.join(missing)}")
     for line, fields in table.malformed:
-        yield Fault(
+        yield FaultError(
             "incomplete row", table.file, f"line {line} has {fields} fields, not {len(table.columns)}"
         )
     if not table.rows:
-        yield Fault("bad table", table.file, "has no rows")
+        yield FaultError("bad table", table.file, "has no rows")
 
 
 def check_table(table: Table, needed: tuple[str, ...]) -> None:
@@ -129,12 +133,12 @@ def parse_number(text: str, table: Table, line: int, column: str) -> int:
 
     Raises
     ------
-    Fault
+    FaultError
         If it holds anything else.
     """
     number = as_number(text)
     if number is None:
-        raise Fault("bad table", table.file, f"line {line} has {text!r} as {column}, no whole number")
+        raise FaultError("bad table", table.file, f"line {line} has {text!r} as {column}, no whole number")
     return number
 
 
@@ -182,18 +186,20 @@ def read_categories(table: Table) -> tuple[str, ...]:
 
     Raises
     ------
-    Fault
+    FaultError
         If a name is missing, repeated or can't be part of a file name.
     """
     check_table(table, ("name",))
     names = tuple(fields["name"].strip() for _, fields in table.rows)
     for (line, _), name in zip(table.rows, names, strict=True):
         if not name or set(name) & set("/\\\0") or name in INDEX_COLUMNS:
-            raise Fault(
+            raise FaultError(
                 "bad table", table.file, f"line {line} has {name!r} as a category", "use a plain name"
             )
         if names.count(name) > 1:
-            raise Fault("bad table", table.file, f"lists the category {name} twice", "keep one row of it")
+            raise FaultError(
+                "bad table", table.file, f"lists the category {name} twice", "keep one row of it"
+            )
     return names
 
 
@@ -209,7 +215,7 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
 
     Raises
     ------
-    Fault
+    FaultError
         If a table is damaged or holds an id that is out of range.
     """
     categories = read_categories(parse_table(texts["category.csv"], folder / "category.csv"))
@@ -219,15 +225,15 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
     for line, fields in labels.rows:
         number = parse_number(fields["number"], labels, line, "number")
         if number > HIGHEST_ID:
-            raise Fault(
+            raise FaultError(
                 "id out of range", labels.file, f"line {line} has the id {number}, beyond {HIGHEST_ID}"
             )
         if number in named:
-            raise Fault("duplicate", labels.file, f"line {line} gives the id {number} again")
+            raise FaultError("duplicate", labels.file, f"line {line} gives the id {number} again")
         named[number] = fields["name"].strip()
     highest = max(named)
     if highest == 0:
-        raise Fault("bad table", labels.file, "has no label above 0")
+        raise FaultError("bad table", labels.file, "has no label above 0")
     primary = np.full(highest, -1, np.int64)
     largest = np.full(highest, -1.0)
     for k, category in enumerate(categories):
@@ -237,12 +243,12 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
             number = parse_number(fields["number"], table, line, "number")
             coverage = as_amount(fields["coverage"])
             if number > highest:
-                raise Fault(
+                raise FaultError(
                     "id out of range", table.file, f"line {line} has the id {number}, beyond label.csv"
                 )
             if coverage is None:
                 what = f"line {line} has {fields['coverage']!r} as coverage, no number"
-                raise Fault("bad table", table.file, what)
+                raise FaultError("bad table", table.file, what)
             if number > 0 and coverage >= largest[number - 1]:
                 primary[number - 1], largest[number - 1] = k, coverage
     return Vocabulary(tuple(named.get(c, "") for c in range(1, highest + 1)), categories, primary)

@@ -6,11 +6,9 @@ import hashlib
 import http.client
 import os
 import re
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
@@ -45,27 +43,28 @@ def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path,
         If the server does not answer, has no such file, breaks off, or sends something else.
     """
     name = url.rpartition("/")[2]
-    target = folder / name
+    target, part = folder / name, folder / f"{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
+        with FileLock(folder / f"{name}.lock"):  # a second run waits here and then finds the file
             if target.is_file():
                 digest = hash_file(target)
-                if _fits(name, digest):
+                if is_intact(name, digest):
                     return target, digest
-                progress.note(f"{target} does not have the checksum in its name and is fetched again.")
-            part = folder / f"{name}.part"
+                progress.note(f"{target} has another checksum than its name says and is fetched again.")
             _fetch(url, part, progress)
             digest = hash_file(part)
-            if not _fits(name, digest):
+            if not is_intact(name, digest):
                 part.unlink()
                 raise ModelError(
-                    f"{url} sent a file whose SHA-256 begins with {digest[:8]} instead of {_wanted(name)}; "
-                    "run again, or give the file yourself with --weights FILE."
+                    f"{url} sent a file whose SHA-256 begins with {digest[:8]}, not {_wanted(name)}; run again, or "
+                    "get the file elsewhere and give it with --weights FILE."
                 )
             os.replace(part, target)
     except OSError as error:
-        raise ModelError(f"{target} can't be written ({error.strerror or error}); choose another --cache.") from None
+        raise ModelError(
+            f"{target} can't be kept ({error.strerror or error}); choose another folder with --cache."
+        ) from None
     return target, digest
 
 
@@ -80,35 +79,70 @@ def _wanted(name: str) -> str:
     return found[1] if found else ""
 
 
-def _fits(name: str, digest: str) -> bool:
+def is_intact(name: str, digest: str) -> bool:
+    """Whether a file's SHA-256 begins as its name says; a name that says nothing is believed."""
     return digest.startswith(_wanted(name))
 
 
 def _fetch(url: str, part: Path, progress: Progress) -> None:
     """Bring ``part`` to its full length, going on behind the bytes that it has."""
     have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "ndengine", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if have and error.code == 416:  # nothing behind what is there: complete already, or another file's bytes
-            if error.headers.get("Content-Range") == f"bytes */{have}":
-                return
-            part.unlink()
-            return _fetch(url, part, progress)
-        raise ModelError(_gone(url, f"{error.code} {error.reason}")) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise ModelError(_gone(url, _reason(error))) from None
+    answer = _open(url, have)
+    if answer is None and have:  # nothing lies behind what is there: it is complete, or another file's
+        part.unlink()
+        have, answer = 0, _open(url, 0)
+    if answer is None:
+        raise _refused(url, "416 Range Not Satisfiable")
     with answer:
-        resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        have = have if resumed else 0
-        length = int(answer.headers.get("Content-Length") or 0)
-        with progress.stage(f"download {part.stem}", have + length, "bytes") as advance, part.open("r+b" if resumed else "wb") as out:
-            out.seek(have)
+        if answer.status != 206:
+            have = 0
+        total = have + int(answer.headers.get("Content-Length") or 0)
+        with (
+            progress.stage(f"download {part.stem}", total, "bytes") as advance,
+            part.open("ab" if have else "wb") as out,
+        ):
             advance(have)
-            have += _copy(url, answer, out, advance)
-    if length and have < int(answer.headers["Content-Length"]):
-        raise ModelError(f"{url} broke off after {have:,} bytes; run again to go on from there.")
+            while block := _read(url, answer, have):
+                out.write(block)
+                advance(len(block))
+                have += len(block)
+    if have < total:
+        raise _broke_off(url, have)
+
+
+def _open(url: str, start: int) -> http.client.HTTPResponse | None:
+    """The server's answer from byte ``start`` on, or from 0 if it can't; None if it has nothing from there on."""
+    headers = {"User-Agent": "ndengine", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        answer: http.client.HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:
+            return None
+        raise _refused(url, f"{error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _refused(url, str(getattr(error, "reason", error)) or type(error).__name__) from None
+    return answer
+
+
+def _read(url: str, answer: http.client.HTTPResponse, have: int) -> bytes:
+    try:
+        return answer.read(BLOCK)
+    except (OSError, http.client.HTTPException):
+        raise _broke_off(url, have) from None
+
+
+def _refused(url: str, reason: str) -> ModelError:
+    return ModelError(
+        f"{url} can't be fetched ({reason}); get that file elsewhere and give it with --weights FILE, or use "
+        "--weights random."
+    )
+
+
+def _broke_off(url: str, have: int) -> ModelError:
+    return ModelError(
+        f"{url} broke off after {have} bytes; run again to go on from there, or get the file elsewhere and give it "
+        "with --weights FILE."
+    )

@@ -139,7 +139,9 @@ def _whole(dims: Sequence[Dim | None]) -> Axes | None:
 
 
 def _keep(call: _Call, shape: tuple[int, ...]) -> Axes | None:
-    return call.source if tuple(map(length, call.source)) == shape else plain(shape)  # side outputs such as a norm's statistics
+    return (
+        call.source if tuple(map(length, call.source)) == shape else plain(shape)
+    )  # side outputs such as a norm's statistics
 
 
 def _convolution(call: _Call, shape: tuple[int, ...]) -> Axes | None:
@@ -334,11 +336,26 @@ _RULES: dict[str, Callable[[_Call, tuple[int, ...]], Axes | None]] = {
     **dict.fromkeys((f"{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _pool),
     **dict.fromkeys((f"max_pool{n}d_with_indices" for n in (1, 2, 3)), _pool),
     **dict.fromkeys((f"_adaptive_avg_pool{n}d" for n in (2, 3)), _adaptive_pool),
-    **dict.fromkeys((f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _adaptive_pool),
+    **dict.fromkeys(
+        (f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _adaptive_pool
+    ),
     **dict.fromkeys((f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)), _pad),
     "constant_pad_nd": _pad,
     **dict.fromkeys(
-        ("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "logsumexp", "linalg_vector_norm"), _reduce
+        (
+            "mean",
+            "sum",
+            "amax",
+            "amin",
+            "max",
+            "min",
+            "var",
+            "std",
+            "var_mean",
+            "logsumexp",
+            "linalg_vector_norm",
+        ),
+        _reduce,
     ),
     **dict.fromkeys(
         (

@@ -67,7 +67,13 @@ class LayerRow:
     def record(self) -> dict[str, Any]:
         """The row as plain JSON values, a field as [offset, size, stride] of rows and columns."""
         field = self.field and [[f.offset, f.size, f.stride] for f in self.field]
-        return {"layer": self.layer, "alias": self.alias, "kind": self.kind, "shape": list(self.shape), "field": field}
+        return {
+            "layer": self.layer,
+            "alias": self.alias,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "field": field,
+        }
 
 
 def resolve_layers(
@@ -148,7 +154,9 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
             rows.append(LayerRow(path, aliases.get(path, ""), layer.kind, layer.shape, layer.field))
     if not rows:
         why = trace.failure or "no module puts out maps"
-        raise ModelError(f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size.")
+        raise ModelError(
+            f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size."
+        )
     return rows
 
 
@@ -169,7 +177,12 @@ def layer_maps(output: object, layer: Layer) -> Tensor:
     """
     tensor = first_tensor(output)
     units, rows, columns = layer.shape
-    if tensor is not None and layer.form == "tokens" and tensor.dim() == 3 and tensor.shape[1] >= rows * columns:
+    if (
+        tensor is not None
+        and layer.form == "tokens"
+        and tensor.dim() == 3
+        and tensor.shape[1] >= rows * columns
+    ):
         tensor = tensor[:, tensor.shape[1] - rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
     elif tensor is not None and layer.form == "maps with channels last":
         tensor = tensor.movedim(-1, 1)

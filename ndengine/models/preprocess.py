@@ -163,7 +163,9 @@ def resize_images(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _triple(name: str, values: Sequence[float]) -> Triple:
     if len(values) != 3:
-        raise SettingsError(f"{name} has {len(values)} values; give three, one a channel, separated by commas.")
+        raise SettingsError(
+            f"{name} has {len(values)} values; give three, one a channel, separated by commas."
+        )
     if not all(map(isfinite, values)):
         raise SettingsError(f"{name} is {_text(values)}; use finite numbers.")
     first, second, third = map(float, values)

@@ -129,14 +129,20 @@ def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
             calls = trace.steps[path].calls + 1 if path in trace.steps else 1
             trace.steps[path] = Step(begun[part], tick, calls, shape, axes)
 
-    handles = [h for part in paths for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))]
+    handles = [
+        h
+        for part in paths
+        for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))
+    ]
     try:
         with torch.no_grad():
             images = torch.zeros(IMAGES, 3, *size, device=device)
             mode.mark_images(images)
             with mode:
                 module(images)
-    except Exception as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
+    except (
+        Exception
+    ) as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
         return replace(trace, failure=f"{type(error).__name__}: {error}".strip().splitlines()[0])
     finally:
         for handle in handles:

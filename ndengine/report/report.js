@@ -11,6 +11,9 @@
   const heads = Array.from(table.querySelectorAll("th[data-key]"));
   const count = document.getElementById("tally");
   const nothing = document.getElementById("nothing");
+  const more = document.getElementById("more");
+  const PAGE = 600; // rows laid out at a time: thousands at once make every keystroke wait
+  let limit = PAGE;
 
   const rows = Array.from(body.rows, (row) => ({
     row,
@@ -41,14 +44,16 @@
       else head.removeAttribute("aria-sort");
     }
     order.value = key;
+    filter();
   }
 
-  function filter() {
+  function filter(most = PAGE) {
+    limit = most;
     const words = find.value.trim().toLowerCase();
     const number = /^\d+$/.test(words);
     const exact = /^"(.+)"$/.exec(words)?.[1]; // a concept in double quotes: that one and no other
     const wanted = new Set(chips.filter((c) => c.getAttribute("aria-pressed") === "true").map((c) => c.dataset.category));
-    let shown = 0;
+    let matching = 0;
     for (const entry of rows) {
       const found = number
         ? String(entry.unit).startsWith(words)
@@ -56,23 +61,25 @@
           ? entry.concept.toLowerCase() === exact
           : entry.text.includes(words);
       const keep = found && (!wanted.size || wanted.has(entry.category)) && (!only.checked || entry.detector);
-      entry.row.hidden = !keep;
-      shown += keep;
+      matching += keep;
+      const hide = !keep || matching > limit;
+      if (entry.row.hidden !== hide) entry.row.hidden = hide;
     }
-    count.textContent = shown === rows.length ? `${rows.length} units` : `${shown} of ${rows.length} units`;
-    nothing.hidden = shown > 0;
-    table.hidden = shown === 0;
+    count.textContent = matching === rows.length ? `${rows.length} units` : `${matching} of ${rows.length} units`;
+    nothing.hidden = matching > 0;
+    table.hidden = matching === 0;
+    more.hidden = matching <= limit;
   }
 
   function press(chip, on) {
     chip.setAttribute("aria-pressed", String(on));
   }
 
-  function reset() {
+  function reset(most = PAGE) {
     find.value = "";
     only.checked = false;
     chips.forEach((chip) => press(chip, false));
-    filter();
+    filter(most);
   }
 
   for (const head of heads) {
@@ -102,21 +109,27 @@
       form.scrollIntoView({ behavior: "smooth" });
     });
   }
-  find.addEventListener("input", filter);
-  only.addEventListener("change", filter);
+  find.addEventListener("input", () => filter());
+  only.addEventListener("change", () => filter());
   order.addEventListener("change", () => sort(order.value, order.value === "iou" ? -1 : 1));
-  document.getElementById("reset").addEventListener("click", reset);
+  document.getElementById("reset").addEventListener("click", () => reset());
+  // The next rows come as their turn nears, or by the button.
+  more.addEventListener("click", () => filter(limit + PAGE));
+  new IntersectionObserver((seen) => seen[0].isIntersecting && filter(limit + PAGE), { rootMargin: "1500px" }).observe(more);
+  window.addEventListener("beforeprint", () => filter(Infinity));
   form.addEventListener("submit", (event) => event.preventDefault());
   // A link to a unit must lead to it even when a filter hides it.
-  window.addEventListener("hashchange", () => {
+  function follow() {
     const target = document.getElementById(location.hash.slice(1));
-    if (target && target.hidden) {
-      reset();
+    if (target?.hidden) {
+      reset(Infinity);
       target.scrollIntoView();
     }
-  });
+  }
+  window.addEventListener("hashchange", follow);
 
   form.hidden = false;
   document.documentElement.classList.add("script");
   filter(); // a browser may have kept what was typed before a reload
+  follow();
 })();

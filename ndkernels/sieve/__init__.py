@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from math import floor
 
 import numpy as np
@@ -83,14 +84,15 @@ def rank_above(quantile: str | Decimal, positions: int) -> int:
     Raises
     ------
     ValueError
-        If q or n is out of range.
+        If q is no decimal number, or q or n is out of range.
     """
-    from fractions import Fraction
-
-    share = Fraction(Decimal(quantile))
-    if not 0 < share < 1 or positions < 1:
+    try:
+        share = Decimal(quantile)
+    except InvalidOperation:
+        raise ValueError(f"a quantile must be a decimal number, not {quantile!r}") from None
+    if not share.is_finite() or not 0 < share < 1 or positions < 1:
         raise ValueError(f"a quantile between 0 and 1 of at least one value, not {quantile} of {positions}")
-    return floor(share * positions)
+    return floor(Fraction(share) * positions)
 
 
 @torch.library.custom_op("ndkernels::sieve_count", mutates_args=("histogram",), device_types="cpu")

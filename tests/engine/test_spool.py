@@ -92,7 +92,7 @@ def test_top_images_and_dead_units(activations: torch.Tensor, tmp_path: Path) ->
     feed(spool, activations)
     maxima = activations.amax((2, 3)).numpy()
     for u in range(SHAPE[1]):
-        order = sorted(range(SHAPE[0]), key=lambda n: (-maxima[n, u], n))[:3]  # noqa: B023
+        order = sorted(range(SHAPE[0]), key=lambda n: (-maxima[n, u], n))[:3]
         assert spool.tops.images[u].tolist() == order
         np.testing.assert_array_equal(spool.tops.values[u], maxima[order, u])
     assert spool.tops.images[0, :2].tolist() == [5, 30]
@@ -115,7 +115,9 @@ def test_resume(cut: int, activations: torch.Tensor, tmp_path: Path) -> None:
     assert torch.equal(second.tops.images, whole.tops.images)
     assert torch.equal(second.tops.low, whole.tops.low)
     fill = naive.thresholds(activations.numpy(), ABOVE)
-    np.testing.assert_array_equal(dense_of(list(second.survivors()), fill), dense_of(list(whole.survivors()), fill))
+    np.testing.assert_array_equal(
+        dense_of(list(second.survivors()), fill), dense_of(list(whole.survivors()), fill)
+    )
 
 
 @pytest.mark.usefixtures("busy")

@@ -1,0 +1,237 @@
+"""The whole pipeline: dataset -> probe -> spool -> threshold -> tally -> score -> report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ndengine.clock import Clock
+from ndengine.datasets.open import open_dataset
+from ndengine.datasets.packed import PackedDataset
+from ndengine.errors import ModelError, ResultError
+from ndengine.models.download import hash_file
+from ndengine.models.layers import Layer
+from ndengine.plan import Run, plan_run
+from ndengine.probe import Probe, read_batches
+from ndengine.progress import SILENT, Progress
+from ndengine.report import write_report
+from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_layer, write_result
+from ndengine.result_record import read_record
+from ndengine.score import score_units, summarise
+from ndengine.settings import Settings
+from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
+from ndengine.spool_files import claim_folder
+from ndengine.tally import tally_layer
+from ndengine.threshold import find_thresholds
+from ndengine.workspace import REPORT, Workspace, claim
+from ndkernels.grid import make_grid
+from ndkernels.sieve import NonFiniteError
+from ndkernels.warm import warm_up
+
+
+def dissect_network(
+    settings: Settings, out: Path, *, cache: Path, overwrite: bool = False, progress: Progress = SILENT
+) -> Dissection:
+    """Dissect layers of a network, or give back the result that ``out`` holds of the same settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        Everything that decides the result, and how the run is carried out.
+    out : Path
+        Folder of the result; an interrupted run with the same settings goes on from what it left there.
+    cache : Path
+        Folder of packed datasets, the built-in data and downloaded weights.
+    overwrite : bool
+        Replace a result of other settings, and begin afresh after an interruption.
+    progress : Progress
+        Told of every stage.
+
+    Returns
+    -------
+    Dissection
+
+    Raises
+    ------
+    NdengineError
+        For whatever the user can mend; see its children.
+    """
+    torch.set_num_threads(settings.threads)
+    clock = Clock()
+    with claim(out) as workspace:
+        if workspace.finished and not overwrite:
+            refuse_other_settings(settings, out)
+        with clock.stage("data"), open_dataset(settings.data, cache, progress) as dataset:
+            if workspace.finished and not overwrite:
+                return _show_again(settings, out, dataset, progress)
+            run = plan_run(settings, dataset, cache, progress, clock)
+            with clock.stage("compile"):
+                warm_up()
+            workspace.prepare(afresh=overwrite)
+            spools = [make_spool(run, layer, folder, workspace) for layer, folder in run.homes]
+            with clock.stage("probe"):
+                start = fill_spools(run, spools, progress)
+            layers = {}
+            for (layer, folder), spool in zip(run.homes, spools, strict=True):
+                layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
+                write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
+            probed = len(run.indices) - start
+            dissection = run.dissection(workspace.staging, layers, run.provenance(clock, probed))
+            with clock.stage("report"):
+                write_report(dissection, workspace.staging / REPORT, run.images, progress)
+            write_result(run.dissection(workspace.staging, layers, run.provenance(clock, probed)))
+            workspace.publish([folder for _, folder in run.homes])
+    return load(out)
+
+
+def refuse_other_settings(settings: Settings, out: Path) -> None:
+    """Raise ResultError if the result in ``out`` was made with other settings."""
+    changed = settings.differences(read_record(out).settings)
+    if changed:
+        raise ResultError(
+            f"{out} holds a dissection with other settings ({', '.join(changed)}); "
+            "choose another --out, or replace it with --overwrite."
+        )
+
+
+def _show_again(settings: Settings, out: Path, dataset: PackedDataset, progress: Progress) -> Dissection:
+    dissection = load(out)
+    weights = Path(settings.weights)
+    known = dissection.provenance
+    changed = [
+        what
+        for what, differs in (
+            ("data", known["dataset"]["fingerprint"] != dataset.fingerprint),
+            ("weights", weights.is_file() and known["model"]["weights_sha256"] != hash_file(weights)),
+        )
+        if differs
+    ]
+    if changed:
+        raise ResultError(
+            f"{out} was made when the {' and the '.join(changed)} had another content; "
+            "choose another --out, or replace it with --overwrite."
+        )
+    progress.note(f"{out} holds this dissection already; it is shown without computing.")
+    return dissection
+
+
+def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace) -> Spool:
+    """The spool of a layer, as ``--spool`` asks; one that an interrupted run left is taken up."""
+    settings, above = run.settings, run.above(layer)
+    units = layer.shape[0]
+    if settings.spool == "dense":
+        home = workspace.staging / folder
+        home.mkdir()
+        shape = (len(run.indices), *layer.shape)
+        return DenseSpool(home / ACTIVATIONS, shape, above, settings.top_images, threads=settings.threads)
+    home = workspace.spools / folder
+    if settings.spool == "memory":
+        return SurvivorSpool(units, above, settings.top_images, threads=settings.threads)
+    claim_folder(home, run.spool_key(layer))
+    memory = available_bytes() // len(run.homes) if settings.spool == "auto" else 0
+    return SurvivorSpool(
+        units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory
+    )
+
+
+def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
+    """Run the network over all images that the spools lack; gives the place of the first of them."""
+    layers = [layer for layer, _ in run.homes]
+    probe = Probe(run.model.module, layers)
+    start = min(spool.images for spool in spools)
+    batches = read_batches(
+        run.dataset.images,
+        run.indices,
+        run.preprocessing,
+        size=run.size,
+        batch_size=run.settings.batch_size,
+        start=start,
+    )
+    with progress.stage("probe", len(run.indices), "images") as advance:
+        advance(start)
+        for first, batch in batches:
+            activations = probe.activations(batch)
+            for layer, spool in zip(layers, spools, strict=True):
+                try:
+                    spool.add(activations[layer.path], first)
+                except NonFiniteError as error:
+                    place = max(first, spool.images) + error.image
+                    raise ModelError(
+                        f"Layer {layer.name} gives {error.value} in unit {error.unit + 1} on image "
+                        f"{run.dataset.image_names[run.indices[place]]}; check the weights and --mean, --std and --scale."
+                    ) from None
+            advance(len(batch))
+    for spool in spools:
+        spool.close()
+    return start
+
+
+def finish_layer(
+    run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress
+) -> LayerResult:
+    """From a filled spool to a layer's result."""
+    settings, knobs, dataset = run.settings, run.settings.knobs, run.dataset
+    grid = make_grid(
+        knobs.geometry, maps=layer.shape[1:], labels=dataset.label_size, inputs=run.size, field=layer.field
+    )
+    notes = [run.preprocessing.note] if run.preprocessing.note else []
+    if grid.note:
+        notes.append(f"{layer.name}: {grid.note}.")
+        progress.note(notes[-1])
+    with clock.stage("threshold"):
+        thresholds = find_thresholds(spool, run.above(layer), threads=settings.threads)
+    dead = spool.tops.dead.numpy()
+    top_images = np.where(dead[:, None], -1, spool.tops.images.numpy())
+    with clock.stage("tally"):
+        counts, masks = tally_layer(
+            spool.survivors(),
+            thresholds,
+            grid,
+            lambda first, last: dataset.labels(run.indices[first:last]),
+            len(run.indices),
+            dataset.vocabulary,
+            overlap=knobs.overlap,
+            area=knobs.area,
+            top_images=top_images,
+            threads=settings.threads,
+            progress=progress,
+        )
+    if isinstance(spool, DenseSpool):
+        spool.finish()
+    scores = score_units(
+        counts,
+        dataset.vocabulary,
+        detector=knobs.detector,
+        iou_threshold=knobs.iou_threshold,
+        min_images=run.min_images,
+        categories=settings.categories,
+        dead=dead,
+    )
+    summary = summarise(
+        scores,
+        dataset.vocabulary.categories,
+        concept_images=counts.concept_images,
+        dead=dead,
+        rank=run.above(layer),
+        positions=run.positions(layer),
+        notes=notes,
+    )
+    return LayerResult(
+        name=layer.name,
+        path=layer.path,
+        folder=folder,
+        shape=layer.shape[1:],
+        geometry=grid.geometry,
+        field=layer.field and (astuple(layer.field[0]), astuple(layer.field[1])),
+        counts=counts,
+        dead=dead,
+        top_images=top_images,
+        top_values=np.where(top_images >= 0, spool.tops.values.numpy(), np.float32(0)),
+        top_masks=masks,
+        scores=scores,
+        summary=summary,
+    )

@@ -1,0 +1,39 @@
+"""Networks: how to get them, which layers they have, what their units see.
+
+- :mod:`ndengine.models.registry`: names and weights to a network; ``load_model``
+- :mod:`ndengine.models.layers`: names and patterns to layers, outputs to maps; ``resolve_layers``, ``layer_maps``
+- :mod:`ndengine.models.trace`: one forward pass; receptive fields with ``field_map``
+- :mod:`ndengine.models.preprocess`: pixels to input; ``Preprocessing``, ``resolve_preprocessing``
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def list_layers(model: str, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """Every layer of a model that can be dissected; nothing is downloaded, for shapes need no weights.
+
+    Parameters
+    ----------
+    model : str
+        As :func:`ndengine.models.registry.load_model` takes it.
+    size : tuple of int, optional
+        Rows and columns of the input; the network's own, or 224x224, where it is not given.
+
+    Returns
+    -------
+    list of dict
+        In the order in which they finish: ``layer``, ``alias``, ``kind``, ``shape`` [U, h, w] and ``field``, which
+        is [offset, size, stride] of rows and of columns in input pixels, or None where it is not known.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or has no layers at this size.
+    """
+    from ndengine.models.layers import list_layers as list_rows
+    from ndengine.models.registry import USUAL_SIZE, load_architecture
+
+    module, own = load_architecture(model)
+    return [row.record() for row in list_rows(module, size or own or USUAL_SIZE, model)]

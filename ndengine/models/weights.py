@@ -1,0 +1,227 @@
+"""Weight files: read them without running what is in them, and fit them to a network.
+
+What must fit is what the layers asked for depend on: the parameters and buffers that a forward pass reads before
+the deepest of them is done. A file may lack what lies behind, or have another shape there, and it may hold parts
+that the network does not have, unless they stand inside what has been passed by then: there they say that the file
+is another network's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ndengine.errors import ModelError
+from ndengine.models.trace import Trace
+
+SUFFIXES = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the weights
+WRAPPED = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into names
+BOOKKEEPING = {"num_batches_tracked", "total_ops", "total_params"}  # never read by a forward pass
+SHOWN = 5  # keys named in an error
+
+# What torch.load raises on files that are cut off, overwritten or something else.
+_UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    struct.error,
+    EOFError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+)
+
+State = dict[str, Tensor]
+
+
+def read_weights(path: Path) -> State:
+    """The tensors in a weights file, by name.
+
+    Parameters
+    ----------
+    path : Path
+        A state dict, or a checkpoint with one in it, written by torch.save (now or long ago) or as safetensors.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, of another kind, damaged, or holds code instead of tensors.
+    """
+    if not path.name.lower().endswith(SUFFIXES):
+        raise ModelError(
+            f"{path} is no weights file by its name; use default, random or a file that ends in "
+            f"{', '.join(SUFFIXES)}."
+        )
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist; give --weights an existing file, default or random.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    state = (
+        {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    )
+    if not state:
+        raise ModelError(
+            f"{path} holds no state dict; write one with torch.save(network.state_dict(), {path.name!r})."
+        )
+    return state
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of archives that it then refuses
+            # latin1 reads the strings of files written by Python 2, and changes nothing in others.
+            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+    except _UNREADABLE as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found or "TorchScript" in str(error):
+            what = f"an object of {found[1]}" if found else "a TorchScript program"
+            raise ModelError(
+                f"{path} holds {what}, which only running code from the file could rebuild; where it came from, write "
+                "its weights alone with torch.save(network.state_dict(), FILE)."
+            ) from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines()
+    reason = lines[0][:120].rstrip(". ") if lines else type(error).__name__
+    return ModelError(f"{path} is damaged, incomplete or no weights file ({reason}); get it again.")
+
+
+def fit_weights(
+    module: nn.Module, state: State, trace: Trace, paths: Sequence[str], *, model_name: str, source: str
+) -> None:
+    """Load weights into a network, as far as the layers asked for depend on them.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network; it is changed in place.
+    state : dict
+        Tensors by name; the marks of DataParallel and torch.compile, a prefix common to all names and the names of
+        torchvision's old DenseNets are understood.
+    trace : Trace
+        A forward pass of the network.
+    paths : sequence of str
+        Paths of the layers; with none, the whole network is asked for.
+    model_name, source : str
+        What errors call the network and the weights.
+
+    Raises
+    ------
+    ModelError
+        If tensors are missing, mis-shaped or unexpected; they are named.
+    """
+    own: State = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
+    state = _rename(state, own)
+    target = f"layer {paths[-1]} of {model_name}" if len(paths) == 1 else f"the layers of {model_name}"
+    needed = {
+        key for key in (trace.needs(paths) if paths else own) if key.rpartition(".")[2] not in BOOKKEEPING
+    }
+    tied: dict[int, list[str]] = {}
+    for key, tensor in own.items():
+        tied.setdefault(id(tensor), []).append(key)
+    complaint = f"{source} does not fit {target}"
+    remedy = "use weights of this very architecture, or --weights random."
+    if not state.keys() & own.keys():
+        raise ModelError(
+            f"{complaint}: it has {_some(list(state))}, the network {_some(list(own))}; {remedy}"
+        )
+    missing = [k for k in own if k in needed and not state.keys() & set(tied[id(own[k])])]
+    if missing:
+        raise ModelError(f"{complaint}: it lacks {_some(missing)}; {remedy}")
+    misshaped = [k for k, v in own.items() if k in state and state[k].shape != v.shape]
+    wrong = [f"{k} {list(state[k].shape)} instead of {list(own[k].shape)}" for k in misshaped if k in needed]
+    if wrong:
+        raise ModelError(f"{complaint}: it has {_some(wrong)}; {remedy}")
+    strange = [k for k in state if k not in own and _is_passed(k, module, trace, paths)]
+    if strange:
+        raise ModelError(
+            f"{complaint}: it also has {_some(strange)}, for which the network has no place; {remedy}"
+        )
+    module.load_state_dict({k: state[k] for k in own if k in state and k not in misshaped}, strict=False)
+
+
+def _rename(state: State, own: State) -> State:
+    """The tensors under the network's names, as far as those can be told."""
+    parts = {part for key in own for part in key.split(".")}
+    marks = WRAPPED - parts
+    state = {".".join(p for p in key.split(".") if p not in marks): v for key, v in state.items()}
+    first = {key.partition(".")[0] for key in state}
+    if len(first) == 1 and not state.keys() & own.keys():
+        inner = {key.partition(".")[2]: v for key, v in state.items()}
+        state = inner if inner.keys() & own.keys() else state
+    old = {
+        key: re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", key) for key in state
+    }  # norm.1.weight is norm1.weight
+    return {old[key] if key not in own and old[key] in own else key: v for key, v in state.items()}
+
+
+def _is_passed(key: str, module: nn.Module, trace: Trace, paths: Sequence[str]) -> bool:
+    """Whether a tensor that the network lacks stands inside what the layers asked for have passed by.
+
+    Then the file's network computes something else there (a bias more, a block more). A part behind the layers or
+    beside them (another head, an auxiliary classifier) is none of our business.
+    """
+    owner, _, name = key.rpartition(".")
+    if name in BOOKKEEPING:
+        return False
+    modules = dict(module.named_modules(remove_duplicate=False))
+    inside, child = owner, ""
+    while inside not in modules:
+        inside, _, child = inside.rpartition(".")
+    until = trace.end(paths) if paths else trace.end(trace.steps)
+    state = trace.state(inside, until)
+    if state == "running" and child.isdecimal():  # one of a row: passed if a later one of the row has begun
+        row = [c for c, _ in modules[inside].named_children() if c.isdecimal()]
+        begun = [int(c) for c in row if trace.state(f"{inside}.{c}".lstrip("."), until) != "untouched"]
+        return bool(begun) and int(child) < max(begun)
+    if state == "running":
+        return not child
+    return state == "done" and inside != ""
+
+
+def hash_state(module: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of all tensors in a network's state dict, as hex digits."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+            digest.update(
+                np.ascontiguousarray(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            )
+    return digest.hexdigest()
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more

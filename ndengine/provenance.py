@@ -1,0 +1,39 @@
+"""What a result says of how it came about, besides its settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "numba", "h5py", "pillow")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, system and versions, as plain JSON values."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            versions[name] = "not installed"
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return {
+        "machine": {"processor": _processor(), "cores": cores, "system": platform.platform()},
+        "versions": versions,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+"""A finished result's report, written again with pictures from the pack that the run used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndengine.datasets.packed import PackedDataset
+from ndengine.errors import DatasetError
+from ndengine.progress import SILENT, Progress
+from ndengine.report import write_report
+from ndengine.result import Dissection, load
+
+REPORT = "report"
+
+
+def rewrite_report(folder: Path, progress: Progress = SILENT) -> Path:
+    """Write the report of a finished result again.
+
+    Where the packed dataset is gone or has changed, the pictures that lie in the report already are kept.
+
+    Parameters
+    ----------
+    folder : Path
+        The result.
+    progress : Progress
+        Told of each unit drawn, and of a pack that can't be used.
+
+    Returns
+    -------
+    Path
+        The report's ``index.html``.
+
+    Raises
+    ------
+    ResultError
+        If the result is unfinished or damaged, or the report can't be written.
+    """
+    dissection = load(folder)
+    try:
+        pack = _pack(dissection)
+    except DatasetError as error:
+        progress.note(f"No new pictures: {error}")
+        return write_report(dissection, folder / REPORT, None, progress)
+    with pack:
+        numbers = {name: number for number, name in enumerate(pack.image_names)}
+        places = np.array([numbers[name] for name in dissection.image_names], np.int64)
+
+        def images(chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+            return pack.images(places[chosen])
+
+        return write_report(dissection, folder / REPORT, images, progress)
+
+
+def _pack(dissection: Dissection) -> PackedDataset:
+    known = dissection.provenance["dataset"]
+    pack = PackedDataset(known["pack"])
+    if pack.fingerprint != known["fingerprint"]:
+        pack.close()
+        raise DatasetError(f"{pack.path} is no longer the dataset of {dissection.folder}; run it again.")
+    return pack

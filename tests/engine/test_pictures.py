@@ -1,0 +1,179 @@
+"""The report's pictures, pixel by pixel: bright and untouched inside the mask, darkened outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dissections import make_layer
+from numpy.typing import NDArray
+from PIL import Image
+
+from ndengine.report import pictures
+from ndengine.report.pictures import (
+    CONTOUR,
+    GAP,
+    join,
+    paint,
+    shown,
+    shrink,
+    strip_name,
+    strip_size,
+    tile_size,
+    unpack_masks,
+    write_strips,
+)
+
+SIZE = (18, 26)  # of the images that the made-up results speak of
+
+
+@pytest.mark.parametrize(
+    ("image", "tile"),
+    [
+        ((224, 224), (112, 112)),
+        ((227, 227), (113, 113)),
+        ((384, 384), (128, 128)),
+        ((128, 96), (128, 96)),
+        ((129, 40), (64, 20)),
+        ((32, 64), (64, 128)),
+        ((1, 1), (128, 128)),
+        ((1, 1000), (1, 125)),
+    ],
+    ids=str,
+)
+def test_tile_size(image: tuple[int, int], tile: tuple[int, int]) -> None:
+    assert tile_size(image) == tile
+
+
+@pytest.mark.parametrize("size", [(224, 224), (227, 227), (384, 300), (40, 64), (1, 1), (1, 1000)], ids=str)
+def test_shrink_gives_the_size_that_tile_size_promised(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 77, np.uint8)
+    small = shrink(image, tile_size(size))
+    assert small.shape == (*tile_size(size), 3)
+    assert (small == 77).all()
+
+
+def test_shrink_takes_means_and_cuts_the_odd_row() -> None:
+    image = np.zeros((227, 227, 3), np.uint8)
+    image[0, 0] = 200
+    image[226] = 255
+    small = shrink(image, (113, 113))
+    assert small[0, 0].tolist() == [50, 50, 50]
+    assert small.sum() == 150
+
+
+def test_masks_are_unpacked_and_scaled_by_the_nearest_pixel() -> None:
+    masks = np.random.default_rng(0).random((2, 9, 13)) < 0.5
+    packed = np.packbits(masks, axis=-1)
+    assert np.array_equal(unpack_masks(packed, 13, (9, 13)), masks)
+    twice = unpack_masks(packed, 13, (18, 26))
+    assert np.array_equal(twice, masks.repeat(2, axis=1).repeat(2, axis=2))
+    thrice = unpack_masks(packed, 13, (3, 13))
+    assert np.array_equal(thrice, masks[:, 1::3])
+
+
+def test_paint_keeps_the_inside_darkens_the_outside_and_draws_a_line_between() -> None:
+    tiles = np.random.default_rng(1).integers(0, 256, (1, 6, 7, 3)).astype(np.uint8)
+    mask = np.zeros((1, 6, 7), bool)
+    mask[0, 2:4, 3:5] = True
+    line = np.zeros_like(mask)
+    line[0, 1, 3:5] = line[0, 4, 3:5] = line[0, 2:4, 2] = line[0, 2:4, 5] = True
+    painted = paint(tiles, mask)
+    outside = ~mask & ~line
+    assert np.array_equal(painted[mask], tiles[mask])
+    assert (painted[line] == CONTOUR).all()
+    assert np.array_equal(painted[outside], tiles[outside] // 4)
+
+
+@pytest.mark.parametrize("fill", [False, True], ids=["empty mask", "full mask"])
+def test_paint_without_a_border_draws_no_line(fill: bool) -> None:
+    tiles = np.full((2, 3, 4, 3), 200, np.uint8)
+    painted = paint(tiles, np.full((2, 3, 4), fill))
+    assert (painted == (200 if fill else 50)).all()
+
+
+def test_join_puts_tiles_side_by_side_with_gaps() -> None:
+    tiles = np.stack([np.full((2, 3, 3), v, np.uint8) for v in (10, 20)])
+    strip = join(tiles)
+    assert strip.shape == (*strip_size((2, 3), 2), 3) == (2, 6 + GAP, 3)
+    assert (strip[:, :3] == 10).all()
+    assert (strip[:, 3 : 3 + GAP] == 0).all()
+    assert (strip[:, 3 + GAP :] == 20).all()
+
+
+class Reader:
+    """Images that are each of one colour; it notes what was asked of it."""
+
+    def __init__(self, size: tuple[int, int] = SIZE) -> None:
+        self.size = size
+        self.asked: list[list[int]] = []
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        self.asked.append(indices.tolist())
+        shades = (40 + 30 * indices).astype(np.uint8)
+        return np.broadcast_to(shades[:, None, None, None], (len(indices), *self.size, 3)).copy()
+
+
+def check_strips(folder: Path, seed: int) -> None:
+    layer = make_layer("a", "a", 11, seed)
+    drawn = shown(layer)
+    assert drawn.any(axis=1).sum() == len(list(folder.iterdir())) > 2
+    for u in np.flatnonzero(drawn.any(axis=1)).tolist():
+        with Image.open(folder / strip_name(u + 1)) as picture:
+            pixels = np.asarray(picture).astype(int)
+        tile = tile_size(SIZE)
+        assert pixels.shape == (*strip_size(tile, int(drawn[u].sum())), 3)
+        masks = unpack_masks(layer.top_masks[u, drawn[u]], 13, tile)
+        for place, index in enumerate(layer.top_images[u, drawn[u]].tolist()):
+            left = place * (tile[1] + GAP)
+            part = pixels[:, left : left + tile[1]]
+            bright = part[masks[place]].mean()
+            assert bright == pytest.approx(40 + 30 * index, abs=12)  # JPEG smears the line a little
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("tiles", [10**6, 7, 1], ids=lambda n: f"{n} tiles at a time")
+def test_strips_show_the_right_images_however_they_are_grouped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, tiles: int
+) -> None:
+    height, width = tile_size(SIZE)
+    monkeypatch.setattr(pictures, "TILE_BYTES", tiles * height * width * 3)
+    monkeypatch.setattr(pictures, "READ", 4)
+    reader = Reader()
+    layer = make_layer("a", "a", 11, 3)
+    write_strips(layer, tmp_path, reader, image_size=SIZE, label_width=13, threads=threads)
+    check_strips(tmp_path, 3)
+    assert all(asked == sorted(set(asked)) and 0 < len(asked) <= 4 for asked in reader.asked)
+    if tiles == 10**6:
+        flat = [i for asked in reader.asked for i in asked]
+        assert len(flat) == len(set(flat)), "each image is read once"
+
+
+def test_dead_units_and_missing_images_are_not_drawn(tmp_path: Path) -> None:
+    layer = make_layer("a", "a", 4, 0)
+    top = np.array([[0, 1, 2], [0, 1, -1], [-1, -1, -1], [0, 1, 2]])
+    layer = replace(layer, top_images=top, dead=np.array([False, False, False, True]))
+    (tmp_path / strip_name(4)).write_bytes(b"of a run before")
+    write_strips(layer, tmp_path, Reader(), image_size=SIZE, label_width=13)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["unit-0001.jpg", "unit-0002.jpg"]
+    with Image.open(tmp_path / "unit-0002.jpg") as picture:
+        assert picture.size == strip_size(tile_size(SIZE), 2)[::-1]
+
+
+def test_a_layer_without_any_picture_asks_for_none(tmp_path: Path) -> None:
+    layer = make_layer("a", "a", 4, 0)
+    layer = replace(layer, top_images=np.full_like(layer.top_images, -1))
+    reader = Reader()
+    write_strips(layer, tmp_path, reader, image_size=SIZE, label_width=13)
+    assert not reader.asked
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path: Path) -> None:
+    def broken(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        raise ValueError("no image")
+
+    with pytest.raises(ValueError, match="no image"):
+        write_strips(make_layer("a", "a", 4, 1), tmp_path, broken, image_size=SIZE, label_width=13)
