@@ -70,7 +70,7 @@ def main() -> None:
     ):
         np.testing.assert_array_equal(found.numpy(), right)
 
-    baseline_inter, baseline_area = lite_style(activations, thresholds, stacks, CONCEPTS)
+    _, baseline_area = lite_style(activations, thresholds, stacks, CONCEPTS)
     ours = tally()
     # PIL interpolates with other roundings: single pixels on the boundary may differ, no more.
     off = np.abs(baseline_area - ours.unit_area_all.numpy()).sum() / baseline_area.sum()

@@ -65,7 +65,9 @@ def dissect_network(
     with claim(out) as workspace:
         if workspace.finished and not overwrite:
             refuse_other_settings(settings, out)
-        with clock.stage("data"), open_dataset(settings.data, cache, progress) as dataset:
+        with clock.stage("data"):
+            dataset = open_dataset(settings.data, cache, progress)
+        with dataset:
             if workspace.finished and not overwrite:
                 return _show_again(settings, out, dataset, progress)
             run = plan_run(settings, dataset, cache, progress, clock)
@@ -79,11 +81,11 @@ def dissect_network(
             for (layer, folder), spool in zip(run.homes, spools, strict=True):
                 layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
                 write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
-            probed = len(run.indices) - start
-            dissection = run.dissection(workspace.staging, layers, run.provenance(clock, probed))
+            facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
+            dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
             with clock.stage("report"):
                 write_report(dissection, workspace.staging / REPORT, run.images, progress)
-            write_result(run.dissection(workspace.staging, layers, run.provenance(clock, probed)))
+            write_result(run.dissection(workspace.staging, layers, run.provenance(clock, *facts)))
             workspace.publish([folder for _, folder in run.homes])
     return load(out)
 
@@ -162,7 +164,8 @@ def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
                     place = max(first, spool.images) + error.image
                     raise ModelError(
                         f"Layer {layer.name} gives {error.value} in unit {error.unit + 1} on image "
-                        f"{run.dataset.image_names[run.indices[place]]}; check the weights and --mean, --std and --scale."
+                        f"{run.dataset.image_names[run.indices[place]]}; "
+                        "check the weights, and --mean, --std and --scale."
                     ) from None
             advance(len(batch))
     for spool in spools:

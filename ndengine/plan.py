@@ -100,8 +100,17 @@ class Run:
             layers=layers,
         )
 
-    def provenance(self, clock: Clock, probed: int) -> dict[str, Any]:
-        """How the result came about; ``probed`` images went through the network in this run."""
+    def provenance(self, clock: Clock, probed: int, spool_bytes: int) -> dict[str, Any]:
+        """How the result came about.
+
+        Parameters
+        ----------
+        clock : Clock
+        probed : int
+            How many images went through the network in this run; an interrupted one has done the others.
+        spool_bytes : int
+            What was left of the activations of all layers when their thresholds were known.
+        """
         seconds = clock.seconds["probe"]
         return {
             "model": {
@@ -120,6 +129,7 @@ class Run:
                 "images": len(self.dataset),
             },
             "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
+            "spool_bytes": spool_bytes,
             "images_probed": probed,
             "images_per_second": round(probed / seconds, 2) if seconds else None,
             "peak_memory_bytes": peak_memory_bytes(),
@@ -137,7 +147,7 @@ def plan_run(
         model = load_model(
             settings.model,
             settings.weights,
-            settings.seed,
+            seed=settings.seed,
             layers=settings.layers,
             size=size,
             cache=cache,

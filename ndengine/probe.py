@@ -72,9 +72,10 @@ def read_batches(
     def put(item: tuple[int, Tensor] | BaseException | None) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def read() -> None:
         try:
@@ -108,13 +109,17 @@ class Probe:
     layers : sequence of Layer
         Of a layer that runs several times in a pass, the last output counts.
 
+    Attributes
+    ----------
+    module : nn.Module
+
     Notes
     -----
     Outputs are copied when they appear: an in-place ReLU behind a layer does not change them.
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer]) -> None:
-        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._layers = {layer.path: layer for layer in layers}
 
     def activations(self, batch: Tensor) -> dict[str, Tensor]:
@@ -151,9 +156,9 @@ class Probe:
 
         with ExitStack() as hooks, torch.inference_mode():
             for path in self._layers:
-                hooks.callback(self._module.get_submodule(path).register_forward_hook(keep(path)).remove)
+                hooks.callback(self.module.get_submodule(path).register_forward_hook(keep(path)).remove)
             try:
-                self._module(batch)
+                self.module(batch)
             except _Done:
                 pass
             except RuntimeError as error:

@@ -56,6 +56,11 @@ class Spool(Protocol):
         """``[U]`` float32."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the spool takes, in memory and on disk."""
+        ...
+
     def add(self, activations: Tensor, first_image: int) -> None:
         """Add ``[N, U, h, w]`` float32 of the images from ``first_image`` on, in order; images held are skipped."""
         ...
@@ -255,8 +260,8 @@ class DenseSpool:
         self.images = 0
         self._sieve = Sieve(shape[1], above, threads)
         self._rows: list[NDArray[np.float32]] = []
-        image_bytes = 4 * shape[1] * shape[2] * shape[3]
-        chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // image_bytes))
+        self._image_bytes = 4 * shape[1] * shape[2] * shape[3]
+        chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
         with spool_files.disk(path):
             self._file = h5py.File(path, "w")
             self._data = self._file.create_dataset(
@@ -267,6 +272,11 @@ class DenseSpool:
     def bound(self) -> Tensor:
         """``[U]`` float32: the proven lower bound of every threshold."""
         return self._sieve.bound
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the activations written so far."""
+        return (self.images - len(self._rows)) * self._image_bytes
 
     def add(self, activations: Tensor, first_image: int) -> None:
         """Write one batch, and sieve it for the bounds alone."""

@@ -57,9 +57,7 @@ def disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_segment(
-    path: Path, survivors: Survivors, state: Mapping[str, NDArray[Any]], last_image: int
-) -> None:
+def write_segment(path: Path, survivors: Survivors, state: Mapping[str, NDArray[Any]], last_image: int) -> None:
     """Write one segment.
 
     Parameters
@@ -105,9 +103,7 @@ def read_segment(path: Path) -> Survivors:
 def read_state(path: Path) -> tuple[dict[str, NDArray[Any]], int]:
     """The state at the end of a segment, and one past its last image."""
     with reading(path) as file:
-        return {name: read_array(file, f"state/{name}") for name in file["state"]}, int(
-            file.attrs["last_image"]
-        )
+        return {name: read_array(file, f"state/{name}") for name in file["state"]}, int(file.attrs["last_image"])
 
 
 @contextmanager
@@ -131,18 +127,14 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 
 def write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
-    """Write an array as chunks of a few MB along its first axis, with its checksum."""
-    array = np.ascontiguousarray(array)
-    row = max(1, array[:1].nbytes)
-    rows = max(1, min(len(array), CHUNK_BYTES // row))
-    dataset = file.create_dataset(
-        name, array.shape, array.dtype, chunks=(rows, *array.shape[1:]) if array.size else None
-    )
-    dataset.attrs["crc32"] = (
-        zlib.crc32(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B")) if array.size else 0
-    )
-    for start in range(0, len(array) if array.size else 0, rows):
-        write_rows(dataset, start, array[start : start + rows])
+    """Write an array of one dimension or more as chunks of a few MB along its first axis, with its checksum."""
+    rows = max(1, min(len(array), CHUNK_BYTES // max(1, array[:1].nbytes)))
+    chunks = (rows, *array.shape[1:]) if array.size else None
+    dataset = file.create_dataset(name, array.shape, array.dtype, chunks=chunks)
+    dataset.attrs["crc32"] = zlib.crc32(_bytes(array))
+    if array.size:
+        for start in range(0, len(array), rows):
+            write_rows(dataset, start, array[start : start + rows])
 
 
 def write_rows(dataset: h5py.Dataset, start: int, rows: NDArray[Any]) -> None:
@@ -152,9 +144,7 @@ def write_rows(dataset: h5py.Dataset, start: int, rows: NDArray[Any]) -> None:
         padded = np.zeros((whole, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         rows = padded
-    dataset.id.write_direct_chunk(
-        (start,) + (0,) * (rows.ndim - 1), memoryview(np.ascontiguousarray(rows)).cast("B")
-    )
+    dataset.id.write_direct_chunk((start,) + (0,) * (rows.ndim - 1), _bytes(rows))
 
 
 def read_array(file: h5py.File, name: str) -> NDArray[Any]:
@@ -171,7 +161,7 @@ def read_array(file: h5py.File, name: str) -> NDArray[Any]:
         for start in range(0, len(array), dataset.chunks[0]):
             rows = read_rows(dataset, start)
             array[start : start + len(rows)] = rows
-        if zlib.crc32(memoryview(array).cast("B")) != dataset.attrs["crc32"]:
+        if zlib.crc32(_bytes(array)) != dataset.attrs["crc32"]:
             raise ValueError(f"checksum of {name} does not match")
     return array
 
@@ -181,6 +171,10 @@ def read_rows(dataset: h5py.Dataset, start: int) -> NDArray[Any]:
     _, raw = dataset.id.read_direct_chunk((start,) + (0,) * (dataset.ndim - 1))
     rows = np.frombuffer(raw, dataset.dtype).reshape(dataset.chunks)
     return rows[: len(dataset) - start]
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
@@ -197,9 +191,7 @@ def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise SpoolError(
-                f"{path} is damaged ({error}); run again with --overwrite to start afresh."
-            ) from error
+            raise SpoolError(f"{path} is damaged ({error}); run again with --overwrite to start afresh.") from error
         wanted = json.loads(text)
         changed = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
         if changed:

@@ -153,9 +153,7 @@ def _listings(tables: Tables, table: Table) -> Iterator[tuple[int, Listing]]:
             tables.say("duplicate", name, f"line {line} gives the id {number} again", blocks=is_label)
             continue
         if not is_label and number > tables.concepts > 0:
-            tables.say(
-                "id out of range", name, f"line {line} has the id {number}, beyond label.csv", blocks=True
-            )
+            tables.say("id out of range", name, f"line {line} has the id {number}, beyond label.csv", blocks=True)
         seen.add(number)
         if number > 0:  # 0 is "none", which some tables list
             shares = {name.strip(): int(images) for name, images in SHARE.findall(fields.get("category", ""))}
@@ -179,9 +177,7 @@ def _compare_categories(tables: Tables) -> None:
         for column, fact in facts.items():
             said = as_number(fields.get(column, ""))
             if said != fact:
-                message = (
-                    f"line {line} has {fields.get(column)!r} as {column} where its c_ table gives {fact}"
-                )
+                message = f"line {line} has {fields.get(column)!r} as {column} where its c_ table gives {fact}"
                 tables.say("tables disagree", "category.csv", message)
 
 
@@ -245,14 +241,10 @@ def compare_counts(
         for number, listing in rows.items():
             carried = int(images[k, number]) if number < images.shape[1] else 0
             if listing.frequency not in (None, carried):
-                message = (
-                    f"has {listing.frequency} images of {number} ({listing.name}) where {carried} carry it"
-                )
+                message = f"has {listing.frequency} images of {number} ({listing.name}) where {carried} carry it"
                 tables.say("tables disagree", f"c_{category}.csv", message)
     for number, label in tables.labels.items():
-        listed = [
-            (k, tables.listed.get(category, {}).get(number)) for k, category in enumerate(tables.categories)
-        ]
+        listed = [(k, tables.listed.get(category, {}).get(number)) for k, category in enumerate(tables.categories)]
         coverage = {k: listing.coverage or 0.0 for k, listing in listed if listing is not None}
         if len(coverage) > 1 and number < area.shape[1]:
             # The later category wins a tie, in the reader too.

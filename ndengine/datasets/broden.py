@@ -109,9 +109,7 @@ class BrodenFolder:
                 raise FaultError("path outside", table.file, what)
         whole = [number for _, numbers in cells for number in numbers if number != 0]
         if max(whole, default=0) > len(self.vocabulary.names):
-            what = (
-                f"line {line} has the label {max(whole)}, above the {len(self.vocabulary.names)} of label.csv"
-            )
+            what = f"line {line} has the label {max(whole)}, above the {len(self.vocabulary.names)} of label.csv"
             raise FaultError("id out of range", table.file, what)
         return Entry(line, image, fields["split"].strip(), tuple(maps), tuple(whole))
 
@@ -250,8 +248,6 @@ def _sizes(table: Table) -> tuple[tuple[int, int], tuple[int, int]]:
         expected = expected or sizes
         if sizes != expected:
             what = f"line {line} has the sizes {sizes} (ih, iw, sh, sw) where the rows before have {expected}"
-            raise FaultError(
-                "mixed sizes", table.file, what, f"resize all images and label maps alike, or {REMEDY}"
-            )
+            raise FaultError("mixed sizes", table.file, what, f"resize all images and label maps alike, or {REMEDY}")
     ih, iw, sh, sw = expected
     return (ih, iw), (sh, sw)

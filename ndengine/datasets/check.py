@@ -97,9 +97,7 @@ class Examined:
     unlabelled: int
 
 
-def check_dataset(
-    path: Path | str, progress: Progress = SILENT, published: Published | None = None
-) -> Checkup:
+def check_dataset(path: Path | str, progress: Progress = SILENT, published: Published | None = None) -> Checkup:
     """Read a folder in Broden's layout from end to end and list everything that is wrong with it.
 
     Parameters
@@ -157,9 +155,7 @@ def published_pixels(release: str | None) -> dict[tuple[str, str], int]:
     """Published pixels by category and concept of a Broden release; empty where none are."""
     text = (files("ndengine.datasets") / "broden_pixels.csv").read_text("utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return {
-        (row["category"], row["concept"]): int(row[release]) for row in rows if release and row.get(release)
-    }
+    return {(row["category"], row["concept"]): int(row[release]) for row in rows if release and row.get(release)}
 
 
 def _rows(tables: Tables) -> list[Row]:
@@ -208,9 +204,7 @@ def _check_names(tables: Tables, rows: list[Row]) -> None:
     for column in set(tables.index.columns if tables.index else ()) - {*INDEX_COLUMNS, *tables.categories}:
         filled = sum(bool(fields[column].strip()) for _, fields in tables.index.rows) if tables.index else 0
         if filled:
-            message = (
-                f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
-            )
+            message = f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
             tables.say("unread column", "index.csv", message)
     strays = [name for name in _files(tables.folder / "images") if name not in seen]
     if strays and seen:

@@ -92,9 +92,7 @@ def describe(dataset: PackedDataset, progress: Progress = SILENT, *, frequent: i
             {
                 "concept": int(j) + 1,
                 "name": vocabulary.names[j],
-                "category": vocabulary.categories[vocabulary.primary[j]]
-                if vocabulary.primary[j] >= 0
-                else None,
+                "category": vocabulary.categories[vocabulary.primary[j]] if vocabulary.primary[j] >= 0 else None,
                 "images": int(images[j]),
                 "pixels": int(area[j]),
             }

@@ -60,9 +60,7 @@ def pack_dataset(
     DatasetError
         If the dataset is damaged, or the file can't be written.
     """
-    fingerprint = (
-        source.fingerprint()
-    )  # before reading: a file that changes meanwhile must make the pack stale
+    fingerprint = source.fingerprint()  # before reading: a file that changes meanwhile must make the pack stale
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,9 +115,7 @@ def _fill(file: Any, source: BrodenFolder, fingerprint: str, progress: Progress,
     codes = file.create_dataset("codes", (count, *shape), code_dtype(shape))
     # The handles stay open to the end: h5py drops the error of a write that happens when one is let go.
     ragged = {
-        name: file.create_dataset(
-            name, (0,), dtype, maxshape=(None,), chunks=(65536 // np.dtype(dtype).itemsize,)
-        )
+        name: file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(65536 // np.dtype(dtype).itemsize,))
         for name, (dtype, _) in RAGGED.items()
     }
     starts: dict[str, list[NDArray[np.int64]]] = {name: [np.zeros(1, np.int64)] for name in STARTS}
@@ -127,9 +123,7 @@ def _fill(file: Any, source: BrodenFolder, fingerprint: str, progress: Progress,
     with progress.stage("packing", count, "images") as advance:
         for chunk in _decoded(source, workers):
             block = encode_labels([maps for _, (maps, _) in chunk], [whole for _, (_, whole) in chunk], shape)
-            images.write_direct(
-                np.stack([image for image, _ in chunk]), dest_sel=np.s_[done : done + len(chunk)]
-            )
+            images.write_direct(np.stack([image for image, _ in chunk]), dest_sel=np.s_[done : done + len(chunk)])
             codes.write_direct(block.codes.numpy(), dest_sel=np.s_[done : done + len(chunk)])
             arrays = {
                 "code_entries": np.diff(block.entry_start.numpy()),
@@ -299,7 +293,5 @@ def clear_cache(cache: Path, progress: Progress = SILENT) -> list[CacheEntry]:
             try:
                 entry.path.unlink(missing_ok=True)
             except OSError as error:
-                raise DatasetError(
-                    f"{entry.path} can't be deleted ({error.strerror}); delete it by hand."
-                ) from None
+                raise DatasetError(f"{entry.path} can't be deleted ({error.strerror}); delete it by hand.") from None
     return entries

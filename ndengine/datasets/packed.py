@@ -106,9 +106,7 @@ class PackedDataset:
         if not attrs.get("complete", False):
             raise self._damage("was not finished")
         self._arrays: dict[str, Any] = {name: self._file[name] for name in ARRAYS}
-        self.name, self.source, self.fingerprint = (
-            str(attrs[key]) for key in ("name", "source", "fingerprint")
-        )
+        self.name, self.source, self.fingerprint = (str(attrs[key]) for key in ("name", "source", "fingerprint"))
         self.image_names: list[str] = list(self._arrays["image_names"].asstr()[:])
         self.splits: list[str] = list(self._arrays["splits"].asstr()[:])
         self.tables: dict[str, bytes] = {n: d[:].tobytes() for n, d in self._file["tables"].items()}
@@ -121,8 +119,7 @@ class PackedDataset:
         lengths = dict.fromkeys(("images", "codes", "splits"), images)
         lengths |= {name: int(self._starts[start][-1]) for name, (_, start) in RAGGED.items()}
         if any(len(self._arrays[name]) != length for name, length in lengths.items()) or any(
-            len(start) != images + 1 or start[0] != 0 or (np.diff(start) < 0).any()
-            for start in self._starts.values()
+            len(start) != images + 1 or start[0] != 0 or (np.diff(start) < 0).any() for start in self._starts.values()
         ):
             raise ValueError("lengths")
 
@@ -174,7 +171,7 @@ class PackedDataset:
             (parts["code_entries"] < 0).any()
             or (entry_start[starts["code_start"]] != starts["entry_start"]).any()
             or codes.min(initial=0) < 0
-            or (codes.reshape(len(chosen), -1).max(axis=1, initial=0) >= combinations).any()
+            or (codes.max(axis=(1, 2), initial=0) >= combinations).any()
             or any(((parts[n] < 1) | (parts[n] > concepts)).any() for n in ("entry_concept", "whole_concept"))
         ):
             raise self._damage("holds labels that are out of range")
@@ -237,9 +234,7 @@ class PackedDataset:
             raise self._damage("can't be read through") from None
 
     def _damage(self, what: str) -> DatasetError:
-        return DatasetError(
-            f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`."
-        )
+        return DatasetError(f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`.")
 
 
 def _counted(lengths: NDArray[Any]) -> NDArray[np.int64]:

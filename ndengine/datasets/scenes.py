@@ -169,7 +169,8 @@ def scenes_folder(cache: Path, progress: Progress = SILENT, images: int = IMAGES
                 _replace(folder, images, seed, progress)
     except OSError as error:
         raise DatasetError(
-            f"the built-in scenes can't be kept in {cache} ({error.strerror or error}): choose a cache folder that can be written"
+            f"the built-in scenes can't be kept in {cache} ({error.strerror or error}): "
+            "choose a cache folder that can be written"
         ) from error
     return folder
 

@@ -1,7 +1,8 @@
 """Networks: how to get them, which layers they have, what their units see.
 
 - :mod:`ndengine.models.registry`: names and weights to a network; ``load_model``
-- :mod:`ndengine.models.layers`: names and patterns to layers, outputs to maps; ``resolve_layers``, ``layer_maps``
+- :mod:`ndengine.models.layers`: names and patterns to layers, outputs to maps; ``resolve_layers``,
+  ``layer_maps``
 - :mod:`ndengine.models.trace`: one forward pass; receptive fields with ``field_map``
 - :mod:`ndengine.models.preprocess`: pixels to input; ``Preprocessing``, ``resolve_preprocessing``
 """
@@ -24,8 +25,8 @@ def list_layers(model: str, size: tuple[int, int] | None = None) -> list[dict[st
     Returns
     -------
     list of dict
-        In the order in which they finish: ``layer``, ``alias``, ``kind``, ``shape`` [U, h, w] and ``field``, which
-        is [offset, size, stride] of rows and of columns in input pixels, or None where it is not known.
+        In the order in which they finish: ``layer``, ``alias``, ``kind``, ``shape`` [U, h, w] and ``field``,
+        which is [offset, size, stride] of rows and of columns in input pixels, or None where it is not known.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """Names that the literature uses for layers of torchvision's networks: ``conv5_3``, ``fire9``, ``res5c``.
 
-A convolution's name means its output after the ReLU (and after batch norm where there is one), as in the papers.
+A convolution's name means its output after the ReLU (and after batch norm where there is one), as in the
+papers.
 """
 
 from __future__ import annotations

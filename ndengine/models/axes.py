@@ -1,7 +1,8 @@
 """Which dims of a tensor run along the image's rows and columns, and what each step along them sees.
 
-A dim's length is written as a product of factors, so that flattening a map and folding it up again loses nothing.
-A factor either runs along one axis of the image and has a receptive field there, or has no place in the image.
+A dim's length is written as a product of factors, so that flattening a map and folding it up again loses
+nothing. A factor either runs along one axis of the image and has a receptive field there, or has no place in
+the image.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def widest(fields: Sequence[Field]) -> Field | None:
 def merge(parts: Sequence[Axes], shape: Sequence[int]) -> Axes | None:
     """Axes of what tensors give together, element by element, with broadcasting to ``shape``.
 
-    A dim that is spread from length one (the gate of a squeeze-and-excitation block) says nothing about where a
-    unit sits, so the other tensors decide. None where the tensors do not lie on one grid.
+    A dim that is spread from length one (the gate of a squeeze-and-excitation block) says nothing about where
+    a unit sits, so the other tensors decide. None where the tensors do not lie on one grid.
     """
     merged: list[Dim] = []
     for place in range(-len(shape), 0):

@@ -26,7 +26,8 @@ def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path,
     Parameters
     ----------
     url : str
-        Its last part is the file's name; digits in it, as in ``vgg16-397923af.pth``, must begin the file's SHA-256.
+        Its last part is the file's name; digits in it, as in ``vgg16-397923af.pth``, must begin the file's
+        SHA-256.
     folder : Path
         Where the file is kept; made if missing. A download that broke off waits there as ``NAME.part``.
     progress : Progress
@@ -57,8 +58,8 @@ def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path,
             if not is_intact(name, digest):
                 part.unlink()
                 raise ModelError(
-                    f"{url} sent a file whose SHA-256 begins with {digest[:8]}, not {_wanted(name)}; run again, or "
-                    "get the file elsewhere and give it with --weights FILE."
+                    f"{url} sent a file whose SHA-256 begins with {digest[:8]}, not {expected_digits(name)}; "
+                    "run again, or get the file elsewhere and give it with --weights FILE."
                 )
             os.replace(part, target)
     except OSError as error:
@@ -74,14 +75,15 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _wanted(name: str) -> str:
+def expected_digits(name: str) -> str:
+    """The first digits of a published file's SHA-256, from its name; empty where the name has none."""
     found = HASH.search(name)
     return found[1] if found else ""
 
 
 def is_intact(name: str, digest: str) -> bool:
     """Whether a file's SHA-256 begins as its name says; a name that says nothing is believed."""
-    return digest.startswith(_wanted(name))
+    return digest.startswith(expected_digits(name))
 
 
 def _fetch(url: str, part: Path, progress: Progress) -> None:

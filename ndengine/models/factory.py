@@ -22,8 +22,8 @@ def build_from_factory(model: str) -> nn.Module:
     Parameters
     ----------
     model : str
-        ``package.module:factory`` (the current folder counts as a place for modules) or ``file.py:factory``; the
-        factory is anything that can be called without arguments and returns an nn.Module, or is one.
+        ``package.module:factory`` (the current folder counts as a place for modules) or ``file.py:factory``;
+        the factory is anything that can be called without arguments and returns an nn.Module, or is one.
 
     Raises
     ------
@@ -41,16 +41,12 @@ def build_from_factory(model: str) -> nn.Module:
         factory: object = source
         for part in name.split("."):
             if not hasattr(factory, part):
-                raise ModelError(
-                    f"{place} has no {name}{_close(name, source)}; write --model {place}:FACTORY."
-                )
+                raise ModelError(f"{place} has no {name}{_close(name, source)}; write --model {place}:FACTORY.")
             factory = getattr(factory, part)
         try:
             network = factory() if callable(factory) and not isinstance(factory, nn.Module) else factory
         except Exception as error:  # likewise
-            raise ModelError(
-                f"{model} failed: {_said(error)}; a factory is called without arguments."
-            ) from error
+            raise ModelError(f"{model} failed: {_said(error)}; a factory is called without arguments.") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{model} gives {type(network).__name__}; a factory must return a torch.nn.Module.")
     return network

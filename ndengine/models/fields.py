@@ -1,16 +1,16 @@
 """Receptive fields, composed from the operations that a forward pass really carries out.
 
-:class:`FieldMode` watches every operation on tensors and keeps for each tensor where its dims lie in the image
-(:mod:`ndengine.models.axes`). Convolutions, pools, pads, crops and strided slices change a field; whatever works
-element by element keeps it; where branches meet, the larger field wins; reshaping and permuting only moves it.
-Statistics and gates taken over a whole map (squeeze-and-excitation, group norm) see everything, but they do not
-move a unit, so they leave its field alone. After anything else (attention over positions, transposed convolution,
-upsampling, an adaptive pool with unequal cells) the field is not known.
+:class:`FieldMode` watches every operation on tensors and keeps for each tensor where its dims lie in the
+image (:mod:`ndengine.models.axes`). Convolutions, pools, pads, crops and strided slices change a field;
+whatever works element by element keeps it; where branches meet, the larger field wins; reshaping and
+permuting only moves it. Statistics and gates taken over a whole map (squeeze-and-excitation, group norm) see
+everything, but they do not move a unit, so they leave its field alone. After anything else (attention over
+positions, transposed convolution, upsampling, an adaptive pool with unequal cells) the field is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,13 +34,20 @@ from ndengine.models.axes import (
 from ndkernels.grid import Field
 
 
-class FieldMode(TorchDispatchMode):
-    """While active, follows the axes of all tensors that come from the marked input."""
+class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While active, follows the axes of all tensors that come from the marked input.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._axes = WeakTensorKeyDictionary()
-        self._bases = WeakTensorKeyDictionary()
+    Parameters
+    ----------
+    on_read : callable
+        Called with every tensor that an operation takes.
+    """
+
+    def __init__(self, on_read: Callable[[Tensor], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._on_read = on_read
+        self._axes: MutableMapping[Tensor, Axes | None] = WeakTensorKeyDictionary()
+        self._bases: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
 
     def mark_images(self, images: Tensor) -> None:
         """Make ``images [N, 3, ih, iw]`` the input that fields are measured on."""
@@ -49,8 +56,7 @@ class FieldMode(TorchDispatchMode):
 
     def axes(self, tensor: Tensor) -> Axes | None:
         """Where a tensor lies in the image; None where that got lost on the way."""
-        found: Axes | None = self._axes.get(tensor, plain(tensor.shape))
-        return found
+        return self._axes.get(tensor, plain(tensor.shape))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -58,6 +64,8 @@ class FieldMode(TorchDispatchMode):
         """Carry out one operation and note the axes of what it gives."""
         kwargs = kwargs or {}
         inputs = list(tensors_in([*args, *kwargs.values()]))
+        for tensor in inputs:
+            self._on_read(tensor)
         read = inputs[1:] if func._schema.name in _OVERWRITE else inputs
         # Taken before the operation: one that works in place is about to replace them.
         known = [axes for axes in map(self.axes, read) if axes is not None]
@@ -162,9 +170,7 @@ def _pool(call: _Call, shape: tuple[int, ...]) -> Axes | None:
     stride = call.spread("stride", count) or kernel
     padding = call.spread("padding", count)
     dilation = call.spread("dilation", count) if "dilation" in call.values else [1] * count
-    steps = [
-        Field(-p, (k - 1) * e + 1, d) for k, p, d, e in zip(kernel, padding, stride, dilation, strict=True)
-    ]
+    steps = [Field(-p, (k - 1) * e + 1, d) for k, p, d, e in zip(kernel, padding, stride, dilation, strict=True)]
     return _stepped(call.source[:-count], call.source[-count:], steps, shape)
 
 
@@ -336,9 +342,7 @@ _RULES: dict[str, Callable[[_Call, tuple[int, ...]], Axes | None]] = {
     **dict.fromkeys((f"{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _pool),
     **dict.fromkeys((f"max_pool{n}d_with_indices" for n in (1, 2, 3)), _pool),
     **dict.fromkeys((f"_adaptive_avg_pool{n}d" for n in (2, 3)), _adaptive_pool),
-    **dict.fromkeys(
-        (f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _adaptive_pool
-    ),
+    **dict.fromkeys((f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)), _adaptive_pool),
     **dict.fromkeys((f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)), _pad),
     "constant_pad_nd": _pad,
     **dict.fromkeys(

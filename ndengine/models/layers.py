@@ -41,8 +41,8 @@ class Layer:
     calls : int
         How often the module runs in one forward pass; its last output counts.
     form : str
-        What its output looks like: ``maps`` [N, U, h, w], ``maps with channels last`` [N, h, w, U], a ``vector``
-        [N, U] or ``tokens`` [N, T, U].
+        What its output looks like: ``maps`` [N, U, h, w], ``maps with channels last`` [N, h, w, U], a
+        ``vector`` [N, U] or ``tokens`` [N, T, U].
     """
 
     name: str
@@ -90,8 +90,8 @@ def resolve_layers(
     module : nn.Module
         The network, in eval mode.
     requested : sequence of str
-        Module paths, aliases, or fnmatch patterns of either. A pattern selects, of the modules that match, those
-        that run in a forward pass and put out maps.
+        Module paths, aliases, or fnmatch patterns of either. A pattern selects, of the modules that match,
+        those that run in a forward pass and put out maps.
     model_name : str
         What errors call the network.
     size : tuple of int
@@ -106,7 +106,8 @@ def resolve_layers(
     Raises
     ------
     ModelError
-        If a name is unknown (close names are given), a layer does not run, or its output can't be made into maps.
+        If a name is unknown (close names are given), a layer does not run, or its output can't be made into
+        maps.
     """
     trace = trace or trace_model(module, size)
     aliases = layer_aliases(module)
@@ -117,10 +118,12 @@ def resolve_layers(
         if wanted in names:
             matches = [wanted]
         else:
-            matches = [n for n, p in names.items() if fnmatchcase(n, wanted) and _is_usable(trace, p, size)]
-            matches.sort(key=lambda name: trace.steps[names[name]].end)
-        if not matches:
-            raise ModelError(_unknown(wanted, list(names), model_name))
+            matches = [name for name in names if fnmatchcase(name, wanted)]
+            if not matches:
+                raise ModelError(_unknown(wanted, list(names), model_name))
+            usable = [name for name in matches if _is_usable(trace, names[name], size)]
+            # With none, the error about the first match says why.
+            matches = sorted(usable, key=lambda name: trace.steps[names[name]].end) or matches[:1]
         for name in matches:
             path = names[name]
             if path not in found:
@@ -154,9 +157,7 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
             rows.append(LayerRow(path, aliases.get(path, ""), layer.kind, layer.shape, layer.field))
     if not rows:
         why = trace.failure or "no module puts out maps"
-        raise ModelError(
-            f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size."
-        )
+        raise ModelError(f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size.")
     return rows
 
 
@@ -177,13 +178,9 @@ def layer_maps(output: object, layer: Layer) -> Tensor:
     """
     tensor = first_tensor(output)
     units, rows, columns = layer.shape
-    if (
-        tensor is not None
-        and layer.form == "tokens"
-        and tensor.dim() == 3
-        and tensor.shape[1] >= rows * columns
-    ):
-        tensor = tensor[:, tensor.shape[1] - rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
+    if tensor is not None and layer.form == "tokens" and tensor.dim() == 3 and tensor.shape[1] >= rows * columns:
+        grid = tensor[:, tensor.shape[1] - rows * columns :]
+        tensor = grid.view(len(grid), rows, columns, -1).movedim(-1, 1)
     elif tensor is not None and layer.form == "maps with channels last":
         tensor = tensor.movedim(-1, 1)
     elif tensor is not None and layer.form == "vector":
@@ -203,9 +200,7 @@ def _unknown(wanted: str, names: list[str], model_name: str) -> str:
     return f"{model_name} has no layer {wanted!r}: {hint}; `ndengine layers --model {model_name}` lists them all."
 
 
-def _layer(
-    module: nn.Module, name: str, path: str, model_name: str, size: tuple[int, int], trace: Trace
-) -> Layer:
+def _layer(module: nn.Module, name: str, path: str, model_name: str, size: tuple[int, int], trace: Trace) -> Layer:
     step = trace.steps.get(path)
     if step is None and trace.failure:
         raise ModelError(
@@ -267,8 +262,8 @@ def _has_channels_last(step: Step, size: tuple[int, int]) -> bool:
 def _grid(axes: Axes | None, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     """Rows and columns of the grid that tokens come from, class tokens dropped.
 
-    Followed from the image where the trace could; else the longest run of tokens that fills a grid of the image's
-    proportions. None where there is no such grid, or tokens are not what lies along the second dim.
+    Followed from the image where the trace could; else the longest run of tokens that fills a grid of the
+    image's proportions. None where there is no such grid, or tokens are not what lies along the second dim.
     """
     if axes is not None and any(_axes_of(dim) for dim in axes):
         return _followed_grid(axes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,8 @@ class Preprocessing:
     scale : float
         The value that a white pixel has before the mean is taken off.
     given : tuple of str
-        Which of ``mean``, ``std``, ``channels`` and ``scale`` were asked for; the others are the network's own.
+        Which of ``mean``, ``std``, ``channels`` and ``scale`` were asked for; the others are the network's
+        own.
     note : str
         What had to be assumed about the network, as one sentence; empty where nothing was.
     """
@@ -56,7 +57,7 @@ class Preprocessing:
         """
         pixels = np.arange(256, dtype=np.float64)
         mean, std = (np.array(values, np.float64)[:, None] for values in (self.mean, self.std))
-        return cast(np.ndarray, ((pixels / 255 * self.scale - mean) / std).astype(np.float32))
+        return ((pixels / 255 * self.scale - mean) / std).astype(np.float32)
 
     def record(self) -> dict[str, Any]:
         """The preprocessing as plain JSON values."""
@@ -87,9 +88,9 @@ def resolve_preprocessing(
 ) -> Preprocessing:
     """What the network's own preprocessing becomes with the parts that are asked for.
 
-    With ``mean``, nothing of the network's own mean and std is left: ``std`` is 1 unless it is given. Without it,
-    the network's own values are kept, in the order and the units that are asked for. ``channels`` and ``scale``
-    are the network's own unless given.
+    With ``mean``, nothing of the network's own mean and std is left: ``std`` is 1 unless it is given. Without
+    it, the network's own values are kept, in the order and the units that are asked for. ``channels`` and
+    ``scale`` are the network's own unless given.
 
     Parameters
     ----------
@@ -105,8 +106,8 @@ def resolve_preprocessing(
     Raises
     ------
     SettingsError
-        If there are not three values, one is no number, a std is not positive, the mean lies above the scale, or a
-        scale is given without a mean: alone it would change the units and nothing else.
+        If there are not three values, one is no number, a std is not positive, the mean lies above the scale,
+        or a scale is given without a mean: alone it would change the units and nothing else.
     """
     parts = {"mean": mean, "std": std, "channels": channels, "scale": scale}
     given = tuple(name for name, part in parts.items() if part is not None)
@@ -163,9 +164,7 @@ def resize_images(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _triple(name: str, values: Sequence[float]) -> Triple:
     if len(values) != 3:
-        raise SettingsError(
-            f"{name} has {len(values)} values; give three, one a channel, separated by commas."
-        )
+        raise SettingsError(f"{name} has {len(values)} values; give three, one a channel, separated by commas.")
     if not all(map(isfinite, values)):
         raise SettingsError(f"{name} is {_text(values)}; use finite numbers.")
     first, second, third = map(float, values)

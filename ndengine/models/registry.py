@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet
 from ndengine.models.aliases import layer_aliases
-from ndengine.models.download import download, hash_file, is_intact
+from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
@@ -65,8 +65,17 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """What was asked for as weights, read where it is a file."""
+
+    text: str
+    state: State | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class _Built:
-    """A network as its source gives it."""
+    """A network as its source gives it; with a checksum where its weights are those that were asked for."""
 
     module: nn.Module
     weights: str
@@ -79,10 +88,10 @@ class _Built:
 def load_model(
     model: str,
     weights: str = "default",
-    seed: int = 0,
-    *,
     layers: Sequence[str] = (),
+    *,
     size: tuple[int, int] | None = None,
+    seed: int = 0,
     cache: Path,
     progress: Progress = SILENT,
 ) -> LoadedModel:
@@ -94,13 +103,13 @@ def load_model(
         A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
-    seed : int
-        Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
     layers : sequence of str
-        Layers as :func:`ndengine.models.layers.resolve_layers` takes them; empty for the network's default ones. A
-        weights file must fit up to the deepest of them, and everywhere where there are none.
+        Layers as :func:`ndengine.models.layers.resolve_layers` takes them; empty for the network's default
+        ones. A weights file must fit up to the deepest of them, and everywhere where there are none.
     size : tuple of int, optional
         Rows and columns of the input; the network's own, or 224x224, where it is not given.
+    seed : int
+        Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
     cache : Path
         The folder in which downloads are kept.
     progress : Progress
@@ -109,23 +118,23 @@ def load_model(
     Raises
     ------
     ModelError
-        If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another network's.
+        If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another
+        network's.
     """
-    state = None if weights in ("default", "random") else read_weights(Path(weights))
-    built = _build(model, weights, seed, cache, progress)
-    module = built.module
+    asked = _Asked(weights)
+    if weights not in ("default", "random"):
+        asked = _Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
+    built = _build(model, asked, seed, cache, progress)
     size = size or built.size or USUAL_SIZE
-    trace = trace_model(module, size)
-    found = resolve_layers(module, layers or built.default_layers, model, size, trace)
-    sha256 = built.sha256
-    if state is not None:
-        fit_weights(module, state, trace, [layer.path for layer in found], model_name=model, source=weights)
-        sha256 = hash_file(Path(weights))
+    trace = trace_model(built.module, size)
+    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
+    if asked.state is not None and not built.sha256:
+        fit_weights(built.module, asked.state, trace, found, model_name=model, source=weights)
     return LoadedModel(
-        module,
+        built.module,
         model,
         built.weights,
-        sha256 or hash_state(module),
+        built.sha256 or asked.sha256 or hash_state(built.module),
         built.preprocessing,
         built.default_layers,
         built.size,
@@ -134,43 +143,42 @@ def load_model(
 
 
 def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
-    """A network with whatever weights cost no download, and the input size that it was made for."""
+    """A network with whatever weights come at no cost, and the input size that it was made for."""
     is_factory = ":" in model and not model.startswith("timm:")
-    built = _build(model, "default" if is_factory else "random", 0, Path(), SILENT)
+    built = _build(model, _Asked("default" if is_factory else "none"), 0, Path(), SILENT)
     return built.module, built.size
 
 
-def _build(model: str, weights: str, seed: int, cache: Path, progress: Progress) -> _Built:
+def _build(model: str, asked: _Asked, seed: int, cache: Path, progress: Progress) -> _Built:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        built = _build_anew(model, weights, seed, cache, progress)
+        built = _build_anew(model, asked, seed, cache, progress)
     built.module.cpu().float().eval().requires_grad_(False)
     return built
 
 
-def _build_anew(model: str, weights: str, seed: int, cache: Path, progress: Progress) -> _Built:
-    origin = f"random, seed {seed}" if weights == "random" else weights
+def _build_anew(model: str, asked: _Asked, seed: int, cache: Path, progress: Progress) -> _Built:
+    origin = f"random, seed {seed}" if asked.text == "random" else asked.text
+    is_default = asked.text == "default"
     if model == "scenesnet":
         return _Built(
-            scenesnet.scenesnet(weights=weights == "default"),
-            "ScenesNet's own" if weights == "default" else origin,
-            preprocessing=Preprocessing(**scenesnet.PREPROCESSING),
+            scenesnet.scenesnet(weights=is_default),
+            "ScenesNet's own" if is_default else origin,
+            preprocessing=Preprocessing(**cast(dict[str, Any], scenesnet.PREPROCESSING)),
             default_layers=(scenesnet.DEFAULT_LAYER,),
             size=scenesnet.INPUT_SIZE,
         )
     if model.startswith("timm:"):
-        return _build_timm(model, weights, origin)
+        return _build_timm(model, is_default, origin)
     if ":" in model:
-        if weights == "random":
+        if asked.text == "random":
             raise ModelError(f"{model} decides on its own weights; give it a factory that draws random ones.")
-        return _Built(
-            build_from_factory(model), "as the factory returns them" if weights == "default" else origin
-        )
+        return _Built(build_from_factory(model), "as the factory returns them" if is_default else origin)
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
         raise ModelError(_unknown(model, [*names, "scenesnet"]))
-    return _build_torchvision(models, model, weights, origin, cache, progress)
+    return _build_torchvision(models, model, asked, origin, cache, progress)
 
 
 def _unknown(model: str, names: list[str]) -> str:
@@ -181,30 +189,40 @@ def _unknown(model: str, names: list[str]) -> str:
 
 
 def _build_torchvision(
-    models: ModuleType, name: str, weights: str, origin: str, cache: Path, progress: Progress
+    models: ModuleType, name: str, asked: _Asked, origin: str, cache: Path, progress: Progress
 ) -> _Built:
-    builder = models.get_model_builder(name)
-    published = next(iter(models.get_model_weights(name)), None) and models.get_model_weights(name).DEFAULT
-    prepared = published.transforms() if published else None
-    if weights == "default":
-        if published is None:
+    builder, editions = models.get_model_builder(name), models.get_model_weights(name)
+    best = editions.DEFAULT if len(editions) else None
+    edition, state, sha256 = _edition_of(editions, asked.sha256), asked.state, asked.sha256
+    if asked.text == "default":
+        if best is None:
             raise ModelError(f"torchvision has no weights for {name}; use --weights random or a file.")
-        path, sha256 = _fetch(published.url, cache, progress)
-        with _state_dict_of(published, read_weights(path)):
-            module = builder(weights=published)
-        own = _preprocessing_of(prepared)
+        edition = best
+        path, sha256 = _fetch(best.url, cache, progress)
+        state = read_weights(path)
+    if edition is not None and state is not None:
+        with _state_dict_of(edition, state):
+            module = builder(weights=edition)
+        source = f"torchvision {edition}"
+        transforms = edition.transforms()
         return _Built(
-            module, f"torchvision {published}", sha256, own, _defaults(module), _size(module, prepared)
+            module, source, sha256, _preprocessing_of(transforms), _defaults(module), _size(module, transforms)
         )
     arguments: dict[str, Any] = {"weights": None}
     if "weights_backbone" in inspect.signature(builder).parameters:
         arguments["weights_backbone"] = None  # else torchvision would fetch them
     if name.startswith(("vgg", "googlenet", "inception")):
-        arguments["init_weights"] = (
-            weights == "random"
-        )  # slow, and lost on a network that gets a file's weights
+        arguments["init_weights"] = asked.text == "random"  # slow, and lost on a network that gets a file's weights
     module = builder(**arguments)
-    return _Built(module, origin, "", ASSUMED, _defaults(module), _size(module, prepared))
+    transforms = best.transforms() if best else None
+    own = _preprocessing_of(transforms)
+    return _Built(module, origin, "", ASSUMED if any(own.mean) else own, _defaults(module), _size(module, transforms))
+
+
+def _edition_of(editions: Any, sha256: str) -> Any:
+    """The edition of published weights that a file with this checksum is, whatever it is called; else None."""
+    names = {edition: edition.url.rpartition("/")[2] for edition in editions}
+    return next((e for e, name in names.items() if sha256 and expected_digits(name) and is_intact(name, sha256)), None)
 
 
 def _fetch(url: str, cache: Path, progress: Progress) -> tuple[Path, str]:
@@ -231,9 +249,10 @@ def _state_dict_of(published: Any, state: State) -> Iterator[None]:
 
 
 def _preprocessing_of(transforms: Any) -> Preprocessing:
+    """What torchvision does before the network; its detectors take a mean off themselves, so nothing does it twice."""
     mean, std = getattr(transforms, "mean", None), getattr(transforms, "std", None)
-    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
-        return ASSUMED
+    if mean is None or std is None:
+        return Preprocessing((0.0, 0.0, 0.0)) if transforms else ASSUMED
     return Preprocessing(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
 
 
@@ -266,7 +285,7 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
     return next(((name,) for name in (*usual, *others) if name in names), ())
 
 
-def _build_timm(model: str, weights: str, origin: str) -> _Built:
+def _build_timm(model: str, is_default: bool, origin: str) -> _Built:
     name = model.removeprefix("timm:")
     try:
         timm = importlib.import_module("timm")
@@ -276,15 +295,13 @@ def _build_timm(model: str, weights: str, origin: str) -> _Built:
         ) from error
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 4, 0.5)
-        raise ModelError(
-            f"timm has no model {name!r}{': close names are ' + ', '.join(close) if close else ''}."
-        )
+        raise ModelError(f"timm has no model {name!r}{': close names are ' + ', '.join(close) if close else ''}.")
     try:
-        module = timm.create_model(name, pretrained=weights == "default")
+        module = timm.create_model(name, pretrained=is_default)
     except Exception as error:  # timm's downloads fail in the ways of several libraries
         raise ModelError(f"{model} can't be built: {error}; use --weights random or a file.") from error
     config = timm.data.resolve_model_data_config(module)
     mean, std, size = config["mean"], config["std"], config["input_size"]
     own = Preprocessing(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
-    origin = f"timm's for {name}" if weights == "default" else origin
+    origin = f"timm's for {name}" if is_default else origin
     return _Built(module, origin, "", own, size=(size[1], size[2]))

@@ -14,7 +14,7 @@ from ndengine.errors import ModelError
 TAGS = 123  # one output for each concept of the scenes: output j is concept id j + 1
 DEFAULT_LAYER = "conv5"
 INPUT_SIZE = (112, 112)
-PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "channels": "rgb", "scale": 1.0}
+PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "channels": "rgb", "scale": 1.0}  # see normalise
 WEIGHTS = Path(__file__).with_name("scenesnet.safetensors")
 RETRAIN = "train it anew with python -m ndengine.models.train_scenesnet"
 
@@ -52,6 +52,11 @@ class ScenesNet(nn.Module):
         return tags
 
 
+def normalise(photos: Tensor) -> Tensor:
+    """Turn uint8 pictures, [N, 3, ih, iw] red, green, blue, into what the network takes, as PREPROCESSING says."""
+    return (photos.to(torch.float32) / 255 - 0.5) / 0.25
+
+
 def scenesnet(weights: bool = True) -> ScenesNet:
     """Return the network in evaluation mode.
 
@@ -71,7 +76,9 @@ def scenesnet(weights: bool = True) -> ScenesNet:
             state = load_file(WEIGHTS)
             net.load_state_dict({name: _whole(value) for name, value in state.items()})
         except (OSError, RuntimeError, ValueError) as error:
-            raise ModelError(f"{WEIGHTS} does not hold ScenesNet's weights: install ndengine again, or {RETRAIN}") from error
+            raise ModelError(
+                f"{WEIGHTS} does not hold ScenesNet's weights: install ndengine again, or {RETRAIN}"
+            ) from error
     return net
 
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -18,9 +19,9 @@ _KEPT: list[torch.library.Library] = []  # torch forgets the operators of a libr
 def torchvision_models() -> ModuleType:
     """The module ``torchvision.models``.
 
-    torchvision registers its compiled operators for detection when it is imported, and that fails where they were
-    built for another torch ("operator torchvision::nms does not exist"). No network that can be dissected needs
-    them, so they are declared without an implementation and the import is tried again.
+    torchvision registers its compiled operators for detection when it is imported, and that fails where they
+    were built for another torch ("operator torchvision::nms does not exist"). No network that can be
+    dissected needs them, so they are declared without an implementation and the import is tried again.
 
     Raises
     ------
@@ -34,9 +35,9 @@ def torchvision_models() -> ModuleType:
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise ModelError(
-                f"torchvision can't be imported ({error}); install a torchvision that matches torch {torch.__version__}."
+                f"torchvision can't be imported ({error}); install the one that matches torch {torch.__version__}."
             ) from error
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _KEPT.append(library)

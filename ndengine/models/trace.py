@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ndengine.models.axes import Axes, places
-from ndengine.models.fields import FieldMode, tensors_in
+from ndengine.models.fields import FieldMode
 from ndkernels.grid import Field
 
 IMAGES = 2  # images in the traced batch: with one, a squeeze would take the batch for a spare dim
@@ -82,8 +82,8 @@ class Trace:
 def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:
     """Follow one forward pass over images of ``size`` (rows, columns).
 
-    On tensors without data where the network lets us, which takes milliseconds; else on zeros. The network itself
-    is left as it was.
+    On tensors without data where the network lets us, which takes milliseconds; else on zeros. The network
+    itself is left as it was.
 
     Returns
     -------
@@ -112,66 +112,47 @@ def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
         *module.named_buffers(remove_duplicate=False),
     ):
         names.setdefault(id(tensor), []).append(name)
-    mode = _ReadingMode(names, trace.reads)
+    now = 0
+
+    def advance() -> int:
+        nonlocal now
+        now += 1
+        return now
+
+    def read(tensor: Tensor) -> None:
+        for name in names.get(id(tensor), ()):
+            trace.reads.setdefault(name, now)
+
+    mode = FieldMode(read)
     paths: dict[nn.Module, list[str]] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         paths.setdefault(part, []).append(path)
     begun: dict[nn.Module, int] = {}
 
     def begin(part: nn.Module, inputs: Any) -> None:
-        begun.setdefault(part, mode.advance())
+        begun.setdefault(part, advance())
 
     def finish(part: nn.Module, inputs: Any, output: Any) -> None:
         tensor = first_tensor(output)
         shape, axes = (None, None) if tensor is None else (tuple(tensor.shape), mode.axes(tensor))
-        tick = mode.advance()
+        tick = advance()
         for path in paths[part]:
             calls = trace.steps[path].calls + 1 if path in trace.steps else 1
             trace.steps[path] = Step(begun[part], tick, calls, shape, axes)
 
-    handles = [
-        h
-        for part in paths
-        for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))
-    ]
+    handles = [h for part in paths for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))]
     try:
         with torch.no_grad():
             images = torch.zeros(IMAGES, 3, *size, device=device)
             mode.mark_images(images)
             with mode:
                 module(images)
-    except (
-        Exception
-    ) as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
+    except Exception as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
         return replace(trace, failure=f"{type(error).__name__}: {error}".strip().splitlines()[0])
     finally:
         for handle in handles:
             handle.remove()
     return trace
-
-
-class _ReadingMode(FieldMode):
-    """Notes when each parameter and buffer is first read, besides following fields."""
-
-    def __init__(self, names: dict[int, list[str]], reads: dict[str, int]) -> None:
-        super().__init__()
-        self._names = names
-        self._reads = reads
-        self._tick = 0
-
-    def advance(self) -> int:
-        """Count one more event."""
-        self._tick += 1
-        return self._tick
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Note what an operation reads, then let it be followed."""
-        for tensor in tensors_in([*args, *(kwargs or {}).values()]):
-            for name in self._names.get(id(tensor), ()):
-                self._reads.setdefault(name, self._tick)
-        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def first_tensor(output: object) -> Tensor | None:
@@ -190,9 +171,7 @@ def field_of(step: Step) -> tuple[Field, Field] | None:
     return None if rows is None or columns is None else (rows, columns)
 
 
-def field_map(
-    module: nn.Module, paths: Iterable[str], size: tuple[int, int]
-) -> dict[str, tuple[Field, Field] | None]:
+def field_map(module: nn.Module, paths: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[Field, Field] | None]:
     """Receptive fields of a network's modules for images of ``size`` (rows, columns).
 
     Parameters
@@ -207,8 +186,9 @@ def field_map(
     Returns
     -------
     dict
-        Path to the fields along rows and columns, or None where there is none: the module did not run, or it works
-        on something else than a map, or what runs before it has no field (:mod:`ndengine.models.fields`).
+        Path to the fields along rows and columns, or None where there is none: the module did not run, or it
+        works on something else than a map, or what runs before it has no field
+        (:mod:`ndengine.models.fields`).
     """
     steps = trace_model(module, size).steps
     return {path: field_of(steps[path]) if path in steps else None for path in paths}

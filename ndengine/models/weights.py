@@ -1,9 +1,9 @@
 """Weight files: read them without running what is in them, and fit them to a network.
 
-What must fit is what the layers asked for depend on: the parameters and buffers that a forward pass reads before
-the deepest of them is done. A file may lack what lies behind, or have another shape there, and it may hold parts
-that the network does not have, unless they stand inside what has been passed by then: there they say that the file
-is another network's.
+What must fit is what the layers asked for depend on: the parameters and buffers that a forward pass reads
+before the deepest of them is done. A file may lack what lies behind, or have another shape there, and it may
+hold parts that the network does not have, unless they stand inside what has been passed by then: there they
+say that the file is another network's.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ndengine.errors import ModelError
+from ndengine.models.layers import Layer
 from ndengine.models.trace import Trace
 
 SUFFIXES = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
@@ -57,7 +57,8 @@ def read_weights(path: Path) -> State:
     Parameters
     ----------
     path : Path
-        A state dict, or a checkpoint with one in it, written by torch.save (now or long ago) or as safetensors.
+        A state dict, or a checkpoint with one in it, written by torch.save (now or long ago) or as
+        safetensors.
 
     Raises
     ------
@@ -66,8 +67,7 @@ def read_weights(path: Path) -> State:
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise ModelError(
-            f"{path} is no weights file by its name; use default, random or a file that ends in "
-            f"{', '.join(SUFFIXES)}."
+            f"{path} is no weights file by its name; use default, random or a file that ends in {', '.join(SUFFIXES)}."
         )
     if not path.is_file():
         raise ModelError(f"{path} does not exist; give --weights an existing file, default or random.")
@@ -77,13 +77,9 @@ def read_weights(path: Path) -> State:
         if inner is None:
             break
         content = inner
-    state = (
-        {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    )
+    state = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not state:
-        raise ModelError(
-            f"{path} holds no state dict; write one with torch.save(network.state_dict(), {path.name!r})."
-        )
+        raise ModelError(f"{path} holds no state dict; write one with torch.save(network.state_dict(), {path.name!r}).")
     return state
 
 
@@ -118,7 +114,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 
 def fit_weights(
-    module: nn.Module, state: State, trace: Trace, paths: Sequence[str], *, model_name: str, source: str
+    module: nn.Module, state: State, trace: Trace, layers: Sequence[Layer], *, model_name: str, source: str
 ) -> None:
     """Load weights into a network, as far as the layers asked for depend on them.
 
@@ -127,12 +123,12 @@ def fit_weights(
     module : nn.Module
         The network; it is changed in place.
     state : dict
-        Tensors by name; the marks of DataParallel and torch.compile, a prefix common to all names and the names of
-        torchvision's old DenseNets are understood.
+        Tensors by name; the marks of DataParallel and torch.compile, a prefix common to all names and the
+        names of torchvision's old DenseNets are understood.
     trace : Trace
         A forward pass of the network.
-    paths : sequence of str
-        Paths of the layers; with none, the whole network is asked for.
+    layers : sequence of Layer
+        The layers that must come out right; with none, the whole network is asked for.
     model_name, source : str
         What errors call the network and the weights.
 
@@ -143,19 +139,16 @@ def fit_weights(
     """
     own: State = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
     state = _rename(state, own)
-    target = f"layer {paths[-1]} of {model_name}" if len(paths) == 1 else f"the layers of {model_name}"
-    needed = {
-        key for key in (trace.needs(paths) if paths else own) if key.rpartition(".")[2] not in BOOKKEEPING
-    }
+    paths = [layer.path for layer in layers]
+    target = f"{', '.join(layer.name for layer in layers)} of {model_name}" if layers else model_name
+    needed = {key for key in (trace.needs(paths) if paths else own) if key.rpartition(".")[2] not in BOOKKEEPING}
     tied: dict[int, list[str]] = {}
     for key, tensor in own.items():
         tied.setdefault(id(tensor), []).append(key)
     complaint = f"{source} does not fit {target}"
     remedy = "use weights of this very architecture, or --weights random."
     if not state.keys() & own.keys():
-        raise ModelError(
-            f"{complaint}: it has {_some(list(state))}, the network {_some(list(own))}; {remedy}"
-        )
+        raise ModelError(f"{complaint}: it has {_some(list(state))}, the network {_some(list(own))}; {remedy}")
     missing = [k for k in own if k in needed and not state.keys() & set(tied[id(own[k])])]
     if missing:
         raise ModelError(f"{complaint}: it lacks {_some(missing)}; {remedy}")
@@ -165,9 +158,7 @@ def fit_weights(
         raise ModelError(f"{complaint}: it has {_some(wrong)}; {remedy}")
     strange = [k for k in state if k not in own and _is_passed(k, module, trace, paths)]
     if strange:
-        raise ModelError(
-            f"{complaint}: it also has {_some(strange)}, for which the network has no place; {remedy}"
-        )
+        raise ModelError(f"{complaint}: it also has {_some(strange)}, for which the network has no place; {remedy}")
     module.load_state_dict({k: state[k] for k in own if k in state and k not in misshaped}, strict=False)
 
 
@@ -180,17 +171,15 @@ def _rename(state: State, own: State) -> State:
     if len(first) == 1 and not state.keys() & own.keys():
         inner = {key.partition(".")[2]: v for key, v in state.items()}
         state = inner if inner.keys() & own.keys() else state
-    old = {
-        key: re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", key) for key in state
-    }  # norm.1.weight is norm1.weight
+    old = {key: re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", key) for key in state}  # norm.1.weight is norm1.weight
     return {old[key] if key not in own and old[key] in own else key: v for key, v in state.items()}
 
 
 def _is_passed(key: str, module: nn.Module, trace: Trace, paths: Sequence[str]) -> bool:
     """Whether a tensor that the network lacks stands inside what the layers asked for have passed by.
 
-    Then the file's network computes something else there (a bias more, a block more). A part behind the layers or
-    beside them (another head, an auxiliary classifier) is none of our business.
+    Then the file's network computes something else there (a bias more, a block more). A part behind the
+    layers or beside them (another head, an auxiliary classifier) is none of our business.
     """
     owner, _, name = key.rpartition(".")
     if name in BOOKKEEPING:
@@ -216,9 +205,8 @@ def hash_state(module: nn.Module) -> str:
     for key, value in sorted(module.state_dict().items()):
         if isinstance(value, Tensor):
             digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
-            digest.update(
-                np.ascontiguousarray(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-            )
+            data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(data.numpy().data)
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from ndengine.result import Dissection, LayerResult, write_layer, write_result
 from ndengine.score import score_units, summarise
 from ndengine.settings import Settings
 from ndengine.tally import Counts
+from tests.engine.tinybroden import make_broden
 
 Invoke = Callable[..., Result]
 
@@ -51,6 +52,77 @@ def fails(invoke: Invoke) -> Callable[..., str]:
         return last.removeprefix("Error: ")
 
     return call
+
+
+NETWORK = """
+import os
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+
+class Guard(nn.Module):  # passes images on, and interrupts once it has seen as many as the environment says
+    seen = 0
+
+    def forward(self, images):
+        Guard.seen += len(images)
+        if Guard.seen > int(os.environ.get("TEST_INTERRUPT_AFTER", 10**9)):
+            raise KeyboardInterrupt
+        return images
+
+
+def build():
+    layers = dict(
+        guard=Guard(),
+        conv1=nn.Conv2d(3, 4, 3, padding=1),
+        relu1=nn.ReLU(),
+        pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(4, 6, 3, padding=1),
+        relu2=nn.ReLU(),
+    )
+    return nn.Sequential(OrderedDict(layers))
+
+
+def poisoned():
+    network = build()
+    with torch.no_grad():
+        network.conv2.bias[2] = float("nan")
+    return network
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A file with a small network: ``build``, and ``poisoned`` whose unit 3 of relu2 gives NaN."""
+    file = tmp_path / "net.py"
+    file.write_text(NETWORK)
+    return file
+
+
+@pytest.fixture
+def broden(tmp_path: Path) -> Path:
+    """A small dataset in Broden's layout: twelve images."""
+    folder = tmp_path / "tiny"
+    make_broden(folder, images=12)
+    return folder
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, network: Path, broden: Path) -> list[str]:
+    """The words of a run of that network on that dataset, into ``out``."""
+    options = {
+        "model": f"{network}:build",
+        "layer": "relu2",
+        "data": broden,
+        "out": tmp_path / "out",
+        "cache": tmp_path / "cache",
+        "batch-size": 4,
+        "threads": 1,
+        "min-images": 0,
+        "spool": "disk",
+    }
+    return ["run", *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
 
 
 def hand_made_layer(name: str, rank: int | None = 40) -> LayerResult:

@@ -41,9 +41,7 @@ def test_the_cache_can_be_named_by_the_environment(
     assert json.loads(invoke("cache", "list", "--json").stdout)["cache"] == str(tmp_path / "here")
 
 
-def test_the_cache_is_the_users_own_by_default(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_is_the_users_own_by_default(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NDENGINE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -23,9 +23,7 @@ def test_commands_are_listed_in_the_order_of_use(invoke: Invoke) -> None:
     assert listed == ["run", "show", "report", "layers", "data", "cache"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [("dissect",), ("run", "--modle", "x"), ("show",), ("data", "unpack")], ids=str
-)
+@pytest.mark.parametrize("arguments", [("dissect",), ("run", "--modle", "x"), ("show",), ("data", "unpack")], ids=str)
 def test_a_wrong_call_exits_with_2(invoke: Invoke, arguments: tuple[str, ...]) -> None:
     done = invoke(*arguments)
     assert done.exit_code == 2

@@ -122,6 +122,4 @@ def test_the_quantile_keeps_its_digits() -> None:
 def test_the_folder_of_a_result_is_named_after_what_it_holds(
     model: str, layers: tuple[str, ...], data: str, name: str
 ) -> None:
-    assert (
-        options.result_folder(Settings(model=model, layers=layers, data=data)) == Path("dissections") / name
-    )
+    assert options.result_folder(Settings(model=model, layers=layers, data=data)) == Path("dissections") / name

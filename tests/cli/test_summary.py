@@ -10,9 +10,7 @@ from ndengine.result import Dissection
 from tests.cli.conftest import hand_made_layer
 
 
-def test_the_summary_leads_with_unique_detectors(
-    result: Dissection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_leads_with_unique_detectors(result: Dissection, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(result)
     out, err = capsys.readouterr()
     lines = [line.strip() for line in out.splitlines() if line.strip()]
@@ -36,9 +34,7 @@ def test_the_summary_warns(result: Dissection, capsys: pytest.CaptureFixture[str
     assert "Note, conv3: half-pixel is used: the receptive field is not known." in out
 
 
-def test_the_summary_does_not_warn_without_a_reason(
-    result: Dissection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_does_not_warn_without_a_reason(result: Dissection, capsys: pytest.CaptureFixture[str]) -> None:
     layer = hand_made_layer("conv3")
     summary = replace(layer.summary, rank=100, rare=0, notes=())
     print_summary(replace(result, layers={"conv3": replace(layer, summary=summary)}))
@@ -47,9 +43,7 @@ def test_the_summary_does_not_warn_without_a_reason(
     assert "Note" not in out
 
 
-def test_zero_detectors_are_a_summary_like_any_other(
-    result: Dissection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_zero_detectors_are_a_summary_like_any_other(result: Dissection, capsys: pytest.CaptureFixture[str]) -> None:
     layer = hand_made_layer("conv3")
     kinds = {
         name: replace(
@@ -57,13 +51,9 @@ def test_zero_detectors_are_a_summary_like_any_other(
         )
         for name, counts in layer.summary.by_category.items()
     }
-    summary = replace(
-        layer.summary, detectors=0, unique_top_label=0, unique_per_category=0, rare=0, by_category=kinds
-    )
+    summary = replace(layer.summary, detectors=0, unique_top_label=0, unique_per_category=0, rare=0, by_category=kinds)
     print_summary(replace(result, layers={"conv3": replace(layer, summary=summary)}))
-    assert ["conv3", "0", "0", "0", "4", "1"] in [
-        line.split() for line in capsys.readouterr().out.splitlines()
-    ]
+    assert ["conv3", "0", "0", "0", "4", "1"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_the_record_holds_everything(two_layers: Dissection) -> None:

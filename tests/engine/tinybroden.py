@@ -56,7 +56,11 @@ def make_broden(folder: Path, images: int = 6, seed: int = 0) -> tuple[list[list
         {"color": [colors.T.copy().reshape(LABEL_SIZE)], "scene": [9], "texture": [0]},
         {"object": [sky, tower], "texture": [11]},
         {},
-        {"object": [np.where(door > 0, 6, 0)], "part": [np.roll(door, 1, axis=1), door], "material": [house * 2]},
+        {
+            "object": [np.where(door > 0, 6, sky // 3 * 5)],
+            "part": [np.roll(door, 1, axis=1), door],
+            "material": [house * 2],
+        },
         {"scene": [10, 9], "texture": [11]},
     ]
     while len(everything) < images:
@@ -135,6 +139,4 @@ def _write_tables(folder: Path, everything: list[dict[str, list[Any]]]) -> None:
             covered = sum(coverage[c][number] for c in CATEGORIES)
             text = ";".join(f"{c}({images})" for c, images in shares.items())
             rows.append([number, name, text, sum(shares.values()), f"{covered:.6f}", ""])
-    write_table(
-        folder / "label.csv", ("number", "name", "category", "frequency", "coverage", "syns"), rows
-    )
+    write_table(folder / "label.csv", ("number", "name", "category", "frequency", "coverage", "syns"), rows)

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from ndkernels.grid import Field, Geometry, Grid, make_grid
 
-SETTINGS = settings(
-    derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+SETTINGS = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 MAPS = ((1, 1), (1, 8), (5, 1), (2, 2), (7, 7), (6, 9), (13, 13), (14, 14))
 LARGE_MAPS = ((7, 7), (13, 13), (14, 14), (55, 55), (112, 112))

@@ -80,9 +80,7 @@ def check_axis(axis: Axis, positions: list[Fraction]) -> None:
     assert axis.lower.dtype == torch.int32
     assert axis.fraction.dtype == torch.float32
     n = axis.samples
-    for x, (lower, fraction) in enumerate(
-        zip(axis.lower.tolist(), axis.fraction.numpy(), strict=True)
-    ):
+    for x, (lower, fraction) in enumerate(zip(axis.lower.tolist(), axis.fraction.numpy(), strict=True)):
         place = Fraction(0)
         if n > 1:
             place = min(max((x - positions[0]) / (positions[1] - positions[0]), Fraction(0)), Fraction(n - 1))
@@ -101,18 +99,14 @@ def check_axis(axis: Axis, positions: list[Fraction]) -> None:
     samples=st.integers(1, 30),
     size=st.integers(1, 60),
     inputs=st.integers(1, 200),
-    field=st.builds(
-        Field, offset=st.integers(-300, 50), size=st.integers(1, 500), stride=st.integers(1, 40)
-    ),
+    field=st.builds(Field, offset=st.integers(-300, 50), size=st.integers(1, 500), stride=st.integers(1, 40)),
 )
 @example(geometry="half-pixel", samples=112, size=97, inputs=1, field=Field(0, 1, 1))
 @example(geometry="align-corners", samples=14, size=113, inputs=1, field=Field(0, 1, 1))
 @example(geometry="align-corners", samples=5, size=1, inputs=1, field=Field(0, 1, 1))
 @example(geometry="receptive-field", samples=13, size=113, inputs=227, field=Field(-64, 163, 16))
 def test_tables_are_exact(geometry: Geometry, samples: int, size: int, inputs: int, field: Field) -> None:
-    grid = make_grid(
-        geometry, maps=(samples, 3), labels=(size, 5), inputs=(inputs, 10), field=(field, Field(0, 3, 4))
-    )
+    grid = make_grid(geometry, maps=(samples, 3), labels=(size, 5), inputs=(inputs, 10), field=(field, Field(0, 3, 4)))
     check_axis(grid.rows, centres(grid.geometry, samples, size, inputs, field))
     check_axis(grid.columns, centres(grid.geometry, 3, 5, 10, Field(0, 3, 4)))
     assert (grid.note == "") == (grid.geometry == geometry)
@@ -197,9 +191,7 @@ def test_no_value_exceeds_its_corners_in_bulk(seed: int, temper: str) -> None:
     activation = cases.activations(temper, (9, 11), rng)
     row, column = rng.integers(0, 8, 40).astype(np.int32), rng.integers(0, 10, 50).astype(np.int32)
     high = float(LARGEST_FRACTION)
-    fy, fx = (
-        np.where(rng.random(n) < 0.3, high, rng.random(n) * high).astype(np.float32) for n in (40, 50)
-    )
+    fy, fx = (np.where(rng.random(n) < 0.3, high, rng.random(n) * high).astype(np.float32) for n in (40, 50))
     up = naive.upsample(activation, row, fy, column, fx)
     corners = np.stack([activation[row + i][:, column + j] for i in (0, 1) for j in (0, 1)])
     assert (up <= corners.max(axis=0)).all()
@@ -278,7 +270,10 @@ def test_masks_are_strictly_greater() -> None:
 
 def test_masks_of_strided_tensors() -> None:
     rng = np.random.default_rng(3)
-    activations, grid = cases.activations("steps", (4, 7, 7), rng), make_grid("half-pixel", maps=(7, 7), labels=(20, 31))
+    activations, grid = (
+        cases.activations("steps", (4, 7, 7), rng),
+        make_grid("half-pixel", maps=(7, 7), labels=(20, 31)),
+    )
     limits = np.array([0, 0.5, -0.5, 1], np.float32)
     expected = naive.mask_maps(activations, limits, *tables(grid))
     assert expected.any()
@@ -313,9 +308,7 @@ def test_fallback_where_the_floor_has_no_step(inputs: tuple[int, int]) -> None:
 
 def test_rows_and_columns_have_their_own_field() -> None:
     rows, columns = Field(-3, 9, 4), Field(2, 5, 6)
-    grid = make_grid(
-        "receptive-field-floor", maps=(5, 4), labels=(20, 17), inputs=(40, 34), field=(rows, columns)
-    )
+    grid = make_grid("receptive-field-floor", maps=(5, 4), labels=(20, 17), inputs=(40, 34), field=(rows, columns))
     check_axis(grid.rows, centres("receptive-field-floor", 5, 20, 40, rows))
     check_axis(grid.columns, centres("receptive-field-floor", 4, 17, 34, columns))
     assert (len(grid.rows.lower), len(grid.columns.lower)) == (20, 17)

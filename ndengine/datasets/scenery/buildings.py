@@ -31,17 +31,28 @@ def door(c: Canvas, thing: str, x: float, y: float, w: float, h: float) -> None:
 def house(c: Canvas, x: float, y: float, s: float, *, night: bool = False) -> None:
     """Draw a house: walls, a gabled or hipped roof, door, windows and a chimney."""
     w, eaves = s * c.between(0.85, 1.15), s * c.between(0.5, 0.6)
-    roof = Finish(palette.near(c.rng, ((165, 75, 60), (110, 80, 70), (85, 90, 105), (175, 110, 70))[
-        int(c.rng.integers(4))], 14), "tile", 4.0)  # fmt: skip
+    roof = Finish(
+        palette.near(c.rng, ((165, 75, 60), (110, 80, 70), (85, 90, 105), (175, 110, 70))[int(c.rng.integers(4))], 14),
+        "tile",
+        4.0,
+    )
     if c.chance(0.7):
         side = x + w * c.between(0.18, 0.3) * (1 if c.chance(0.5) else -1)
-        c.paint("house", box(side - s * 0.05, y - s * 1.02, side + s * 0.05, y - eaves), c.made_of("brick", period=5),
-                part="chimney")  # fmt: skip
+        c.paint(
+            "house",
+            box(side - s * 0.05, y - s * 1.02, side + s * 0.05, y - eaves),
+            c.made_of("brick", period=5),
+            part="chimney",
+        )
     walls = c.made_of("brick", "brick", "wood", "stone", "concrete", period=8)
     c.paint("house", box(x - w / 2, y - eaves, x + w / 2, y), walls, part="wall")
     inset = c.between(0.0, 0.28) * w
-    c.paint("house", polygon((x - w * 0.58, y - eaves), (x - inset, y - s), (x + inset, y - s), (x + w * 0.58, y - eaves)),
-            roof, part="roof")  # fmt: skip
+    c.paint(
+        "house",
+        polygon((x - w * 0.58, y - eaves), (x - inset, y - s), (x + inset, y - s), (x + w * 0.58, y - eaves)),
+        roof,
+        part="roof",
+    )
     slot = c.between(-0.25, 0.25) if c.chance(0.5) else 0.0
     door(c, "house", x + slot * w, y, s * 0.17, s * 0.36)
     for place in (-0.32, 0.32):
@@ -56,8 +67,12 @@ def building(c: Canvas, x: float, y: float, s: float, *, night: bool = False) ->
     wall = c.made_of("concrete", "brick", "stone", "tile", period=7, colour=dark)
     c.paint("building", box(x - w / 2, y - s, x + w / 2, y), wall, part="wall")
     if c.chance(0.6):
-        c.paint("building", box(x - w * 0.56, y - s - 2.5, x + w * 0.56, y - s + 2), c.made_of("metal", "concrete"),
-                part="roof")  # fmt: skip
+        c.paint(
+            "building",
+            box(x - w * 0.56, y - s - 2.5, x + w * 0.56, y - s + 2),
+            c.made_of("metal", "concrete"),
+            part="roof",
+        )
     columns, rows = max(2, int(w / 9)), max(2, int(s / 13))
     step = w / columns
     for row in range(rows):
@@ -67,8 +82,13 @@ def building(c: Canvas, x: float, y: float, s: float, *, night: bool = False) ->
                 bright = night and c.chance(0.65)
                 tall = min(7.0, s / rows * 0.55)
                 pane = c.made_of("glass", period=5, colour=palette.near(c.rng, LIT, 18) if bright else None)
-                c.paint("building", box(cx - step * 0.3, cy - tall / 2, cx + step * 0.3, cy + tall / 2), pane,
-                        part="window", detail="pane")  # fmt: skip
+                c.paint(
+                    "building",
+                    box(cx - step * 0.3, cy - tall / 2, cx + step * 0.3, cy + tall / 2),
+                    pane,
+                    part="window",
+                    detail="pane",
+                )
     door(c, "building", x, y, min(w * 0.3, 8.0), 9)
 
 
@@ -77,13 +97,25 @@ def barn(c: Canvas, x: float, y: float, s: float) -> None:
     w, eaves = s * c.between(0.9, 1.2), s * 0.55
     red = palette.near(c.rng, (160, 52, 44), 14) if c.chance(0.65) else None
     c.paint("barn", box(x - w / 2, y - eaves, x + w / 2, y), c.made_of("wood", period=5, colour=red), part="wall")
-    roof = polygon((x - w * 0.56, y - eaves), (x - w * 0.36, y - s * 0.84), (x, y - s), (x + w * 0.36, y - s * 0.84),
-                   (x + w * 0.56, y - eaves))  # fmt: skip
+    roof = polygon(
+        (x - w * 0.56, y - eaves),
+        (x - w * 0.36, y - s * 0.84),
+        (x, y - s),
+        (x + w * 0.36, y - s * 0.84),
+        (x + w * 0.56, y - eaves),
+    )
     c.paint("barn", roof, c.made_of("metal", "wood", "tile", period=5), part="roof")
     white = palette.near(c.rng, (222, 214, 200), 12)
-    c.paint("barn", box(x - w * 0.2, y - eaves * 0.8, x + w * 0.2, y), c.made_of("wood", period=5, colour=white),
-            part="door")  # fmt: skip
-    cross = [bar((x - w * 0.19, y - eaves * 0.78), (x + w * 0.19, y), 1.4), bar((x + w * 0.19, y - eaves * 0.78), (x - w * 0.19, y), 1.4)]
+    c.paint(
+        "barn",
+        box(x - w * 0.2, y - eaves * 0.8, x + w * 0.2, y),
+        c.made_of("wood", period=5, colour=white),
+        part="door",
+    )
+    cross = [
+        bar((x - w * 0.19, y - eaves * 0.78), (x + w * 0.19, y), 1.4),
+        bar((x + w * 0.19, y - eaves * 0.78), (x - w * 0.19, y), 1.4),
+    ]
     c.paint("barn", cross, c.plain((150, 50, 45)), part="door")
     window(c, "barn", x, y - s * 0.72, s * 0.16, s * 0.14)
 
@@ -97,10 +129,18 @@ def lighthouse(c: Canvas, x: float, y: float, s: float) -> None:
         a, b = w * (1 - low * 0.5), w * (1 - high * 0.5)
         band = polygon((x - a, y - s * low), (x - b, y - s * high), (x + b, y - s * high), (x + a, y - s * low))
         c.paint("lighthouse", band, c.made_of("concrete", colour=accent if k % 2 else colour), part="wall")
-    c.paint("lighthouse", box(x - w * 0.5, y - s * 0.9, x + w * 0.5, y - s * 0.8), c.made_of("glass", period=4,
-            colour=LIT), part="bulb")  # fmt: skip
-    c.paint("lighthouse", polygon((x - w * 0.7, y - s * 0.9), (x, y - s), (x + w * 0.7, y - s * 0.9)),
-            c.made_of("metal", colour=accent), part="roof")  # fmt: skip
+    c.paint(
+        "lighthouse",
+        box(x - w * 0.5, y - s * 0.9, x + w * 0.5, y - s * 0.8),
+        c.made_of("glass", period=4, colour=LIT),
+        part="bulb",
+    )
+    c.paint(
+        "lighthouse",
+        polygon((x - w * 0.7, y - s * 0.9), (x, y - s), (x + w * 0.7, y - s * 0.9)),
+        c.made_of("metal", colour=accent),
+        part="roof",
+    )
     door(c, "lighthouse", x, y, s * 0.08, s * 0.14)
 
 

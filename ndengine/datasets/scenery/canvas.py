@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ndengine.datasets.scenery import palette
+from ndengine.datasets.scenery.palette import Colour
 from ndengine.datasets.scenery.patterns import MATERIAL_PATTERNS, TEXTURE_PATTERNS
 from ndengine.datasets.scenery.vocabulary import NUMBERS
 
 SIZE = 112  # image pixels a side; label maps have half as many, as in Broden
 LAYERS = ("object", "part", "detail", "material", "texture")  # "detail": the parts of parts
 SUPERSAMPLING = 3  # outlines are rasterised this much finer, then averaged: soft edges
-
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

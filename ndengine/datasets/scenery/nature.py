@@ -79,8 +79,12 @@ def rock(c: Canvas, x: float, y: float, s: float) -> None:
 def tree(c: Canvas, x: float, y: float, s: float) -> None:
     """Draw a tree with a round crown of leaves."""
     w = s * c.between(0.07, 0.11)
-    c.paint("tree", polygon((x - w, y), (x - w / 2, y - s * 0.6), (x + w / 2, y - s * 0.6), (x + w, y)),
-            c.made_of("wood", period=4, colour=palette.near(c.rng, (105, 72, 45), 14)), part="trunk")  # fmt: skip
+    c.paint(
+        "tree",
+        polygon((x - w, y), (x - w / 2, y - s * 0.6), (x + w / 2, y - s * 0.6), (x + w, y)),
+        c.made_of("wood", period=4, colour=palette.near(c.rng, (105, 72, 45), 14)),
+        part="trunk",
+    )
     r = s * c.between(0.24, 0.32)
     leaves = [disc(x, y - s + r, r), disc(x - r * 0.8, y - s * 0.55, r * 0.8), disc(x + r * 0.8, y - s * 0.55, r * 0.8)]
     c.paint("tree", leaves, c.made_of("foliage"), part="crown")
@@ -91,10 +95,13 @@ def pine(c: Canvas, x: float, y: float, s: float) -> None:
     w = s * c.between(0.2, 0.28)
     c.paint("pine tree", box(x - s * 0.04, y - s * 0.2, x + s * 0.04, y), c.made_of("wood", period=4), part="trunk")
     tiers = [
-        polygon((x - w * (1 - k * 0.25), y - s * (0.12 + k * 0.25)), (x, y - s * (0.52 + k * 0.24)),
-                (x + w * (1 - k * 0.25), y - s * (0.12 + k * 0.25)))
+        polygon(
+            (x - w * (1 - k * 0.25), y - s * (0.12 + k * 0.25)),
+            (x, y - s * (0.52 + k * 0.24)),
+            (x + w * (1 - k * 0.25), y - s * (0.12 + k * 0.25)),
+        )
         for k in range(3)
-    ]  # fmt: skip
+    ]
     colour = palette.near(c.rng, (38, 92, 58), 14)
     c.paint("pine tree", tiers, c.made_of("foliage", period=6, colour=colour), part="crown")
 

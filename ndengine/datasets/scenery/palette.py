@@ -101,7 +101,8 @@ def name_colors(photo: NDArray[np.uint8]) -> NDArray[np.uint16]:
     wide = photo.astype(np.int64)
     total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
     level = total * LEVELS // 1024  # four pixels of 256 values
-    return _color_table()[level[..., 0], level[..., 1], level[..., 2]]
+    named: NDArray[np.uint16] = _color_table()[level[..., 0], level[..., 1], level[..., 2]]
+    return named
 
 
 @cache
@@ -112,7 +113,8 @@ def _color_table() -> NDArray[np.uint16]:
     names = np.array([NUMBERS[f"{name}-c"] for name, _ in PROTOTYPES], np.uint16)
     targets = _cielab(np.array([colour for _, colour in PROTOTYPES], np.float64))
     distance = ((lab[..., None, :] - targets) ** 2).sum(axis=-1)
-    return names[distance.argmin(axis=-1)]
+    table: NDArray[np.uint16] = names[distance.argmin(axis=-1)]
+    return table
 
 
 def _cielab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -126,5 +128,3 @@ def _cielab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     lightness = 116 * f[..., 1] - 16
     return np.stack([lightness, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
-
-

@@ -1,19 +1,19 @@
 """Procedural patterns: what makes brick look like brick and a chequered cloth chequered.
 
-A pattern is a function of a generator, a shape and a period in pixels; it returns tones [h, w] float32 from -1
-(dark, or the accent colour of a texture) to 1 (light, or its main colour).
+A pattern is a function of a generator, a shape and a period in pixels; it returns tones [h, w] from about -1 (dark, or
+the accent colour of a texture) to 1 (light, or its main colour).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Tones: TypeAlias = NDArray[np.float32]
+Tones: TypeAlias = NDArray[np.floating[Any]]
 Shape: TypeAlias = tuple[int, int]
 Pattern: TypeAlias = Callable[[np.random.Generator, Shape, float], Tones]
 
@@ -38,7 +38,8 @@ def _level(rng: np.random.Generator, shape: Shape, period: float) -> tuple[Tones
 
 
 def _wave(turns: Tones) -> Tones:
-    return np.sin(turns * TAU)
+    heights: Tones = np.sin(turns * TAU)
+    return heights
 
 
 def _saw(turns: Tones) -> Tones:
@@ -46,7 +47,8 @@ def _saw(turns: Tones) -> Tones:
 
 
 def _crisp(tones: Tones, slope: float = 4.0) -> Tones:
-    return np.clip(tones * np.float32(slope), -1, 1)
+    steep: Tones = np.clip(tones * np.float32(slope), -1, 1)
+    return steep
 
 
 def noise(rng: np.random.Generator, shape: Shape, cell: tuple[float, float]) -> Tones:
@@ -177,11 +179,12 @@ def brick(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
 
 def wood(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
     """Draw planks with grain."""
-    x, y = _axes(rng, shape, period, float(rng.choice([0.0, np.pi / 2])))
+    _, y = _axes(rng, shape, period, float(rng.choice([0.0, np.pi / 2])))
     grain = noise(rng, shape, (2, 14)) if shape[1] >= shape[0] else noise(rng, shape, (14, 2))
     seam = np.where(_saw(y) < 0.12, np.float32(-1), np.float32(0.1))
     shades = rng.random(32, dtype=np.float32) - np.float32(0.5)
-    return seam + shades[np.floor(y).astype(np.int64) % 32] * np.float32(0.7) + grain * np.float32(0.6)
+    each: Tones = shades[np.floor(y).astype(np.int64) % 32]
+    return seam + each * np.float32(0.7) + grain * np.float32(0.6)
 
 
 def metal(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
@@ -252,7 +255,7 @@ def plastic(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
     """Draw an even surface with a highlight at its upper left."""
     rows = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None] - np.float32(0.25)
     columns = np.linspace(0, 1, shape[1], dtype=np.float32)[None, :] - np.float32(rng.uniform(0.2, 0.4))
-    distance = np.hypot(rows, columns)
+    distance: Tones = np.hypot(rows, columns)
     return np.float32(0.3) - distance * np.float32(1.1) + np.clip(np.float32(0.14) - distance, 0, 0.1) * 12
 
 

@@ -71,7 +71,13 @@ def night_city(c: Canvas) -> None:
     _crowd(c, kerb + 4, _some(c, 0, 2))
     for x in _spread(c, _some(c, 1, 2), 4):
         draw = traffic.bus if c.chance(0.3) else traffic.car
-        draw(c, x, c.between(kerb + 10, SIZE - 3), c.between(26, 36) if draw is traffic.bus else c.between(16, 26), night=True)
+        draw(
+            c,
+            x,
+            c.between(kerb + 10, SIZE - 3),
+            c.between(26, 36) if draw is traffic.bus else c.between(16, 26),
+            night=True,
+        )
 
 
 def beach(c: Canvas) -> None:

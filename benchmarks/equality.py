@@ -1,0 +1,219 @@
+"""Show on real networks and images that every spool, preset and number of threads gives the integers of ``naive``.
+
+One forward pass serves all. ``python -m benchmarks.equality squeezenet --shared FOLDER`` checks all images of a
+labelled set; the test suite checks 60 of them with the same code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.machine import machine_line
+from ndengine.datasets.broden import BrodenFolder
+from ndengine.datasets.pack import pack_dataset
+from ndengine.datasets.packed import PackedDataset
+from ndengine.models.layers import Layer
+from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
+from ndengine.models.registry import load_model
+from ndengine.probe import Probe, read_batches
+from ndengine.result_files import read_counts, write_counts
+from ndengine.settings import PRESETS, Knobs
+from ndengine.spool import DenseSpool, Spool, SurvivorSpool
+from ndengine.tally import Counts, tally_layer
+from ndengine.threshold import find_thresholds
+from ndkernels.grid import Grid, make_grid, tables
+from ndkernels.sieve import naive as sieve_naive
+from ndkernels.sieve import rank_above
+from ndkernels.tally import naive as tally_naive
+
+SPOOLS = ("memory", "disk", "dense")
+TOPS = 5
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose weights and preprocessing are known."""
+
+    model: str
+    layer: str
+    weights: str
+    mean: tuple[float, float, float]
+
+
+NETWORKS = {
+    "squeezenet": Network("squeezenet1_1", "features.12", "squeezenet1_1_ndf.pth", (103.939, 116.779, 123.68)),
+    "vgg16": Network("vgg16", "conv5_3", "vgg16_features_hed_bsds500.pth", (104.007, 116.669, 122.679)),
+}
+
+
+def open_network(network: Network, shared: Path, cache: Path) -> tuple[Probe, Layer, Preprocessing]:
+    """The network's probe, layer and preprocessing."""
+    model = load_model(
+        network.model,
+        str(shared / "weights" / network.weights),
+        layers=(network.layer,),
+        size=(224, 224),
+        cache=cache,
+    )
+    preprocessing = resolve_preprocessing(model.preprocessing, network.mean, None, "bgr", 255.0)
+    return Probe(model.module, model.layers), model.layers[0], preprocessing
+
+
+def probe_all(network: Network, shared: Path, pack: PackedDataset, images: int) -> tuple[NDArray[np.float32], Layer]:
+    """Activations ``[N, U, h, w]`` of the first images, from one forward pass."""
+    probe, layer, preprocessing = open_network(network, shared, pack.path.parent)
+    indices = np.arange(images)
+    batches = read_batches(pack.images, indices, preprocessing, size=(224, 224), batch_size=16)
+    return np.concatenate([probe.activations(batch)[layer.path].numpy() for _, batch in batches]), layer
+
+
+def fill(kind: str, activations: NDArray[np.float32], above: int, threads: int, folder: Path) -> Spool:
+    """A spool of a kind with all activations in it."""
+    units = activations.shape[1]
+    spool: Spool
+    if kind == "dense":
+        shape = (len(activations), units, activations.shape[2], activations.shape[3])
+        spool = DenseSpool(folder / "activations.h5", shape, above, TOPS, threads=threads)
+    else:
+        home = folder if kind == "disk" else None
+        spool = SurvivorSpool(units, above, TOPS, threads=threads, folder=home)
+    for start in range(0, len(activations), 32):
+        spool.add(torch.from_numpy(activations[start : start + 32]), start)
+    spool.close()
+    return spool
+
+
+def all_counts(
+    activations: NDArray[np.float32], layer: Layer, pack: PackedDataset, scratch: Path
+) -> Iterator[tuple[str, str, Counts]]:
+    """``counts.h5`` by every spool and number of threads, for every preset: its name, how it was made, the counts."""
+    images, vocabulary = len(activations), pack.vocabulary
+    for kind in SPOOLS:
+        for threads in (1, 2):
+            folder = scratch / f"{kind}-{threads}"
+            folder.mkdir()
+            above = rank_above("0.005", activations[:, 0].size)
+            spool = fill(kind, activations, above, threads, folder)
+            thresholds = find_thresholds(spool, above, threads=threads)
+            for name, knobs in PRESETS.items():
+                counts, _ = tally_layer(
+                    spool.survivors(),
+                    thresholds,
+                    grid_of(knobs, layer, pack),
+                    lambda first, last: pack.labels(np.arange(first, last)),
+                    images,
+                    vocabulary,
+                    overlap=knobs.overlap,
+                    area=knobs.area,
+                    top_images=spool.tops.images.numpy(),
+                    threads=threads,
+                )
+                path = folder / f"{name}.h5"
+                write_counts(path, counts, spool.tops.dead.numpy(), vocabulary)
+                yield name, f"{kind} spool, {threads} threads", read_counts(path)[0]
+
+
+def grid_of(knobs: Knobs, layer: Layer, pack: PackedDataset) -> Grid:
+    """The grid that a preset asks for."""
+    return make_grid(
+        knobs.geometry, maps=layer.shape[1:], labels=pack.label_size, inputs=(224, 224), field=layer.field
+    )
+
+
+def naive_counts(
+    activations: NDArray[np.float32], layer: Layer, source: BrodenFolder, knobs: Knobs, grid: Grid, processes: int = 1
+) -> Counts:
+    """The definition, on the label maps as their files hold them; processes split the images."""
+    thresholds = sieve_naive.thresholds(activations, rank_above("0.005", activations[:, 0].size))
+    edges = [len(activations) * p // processes for p in range(processes + 1)]
+    parts = [
+        (activations[a:b], thresholds, [np.array(t) for t in tables(grid)], source, (a, b), knobs)
+        for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    if processes == 1:
+        done = [naive_part(*parts[0])]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            done = list(pool.map(naive_part, *zip(*parts, strict=True)))
+    inter, area, area_all, concept_area, concept_images = (sum(p) for p in zip(*done, strict=True))  # type: ignore[misc]
+    return Counts(thresholds, inter, concept_area, area, area_all, concept_images)
+
+
+def naive_part(
+    activations: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    grid: Sequence[NDArray[np.float32]],
+    source: BrodenFolder,
+    span: tuple[int, int],
+    knobs: Knobs,
+) -> tuple[NDArray[np.int64], ...]:
+    """The definition on a span of images."""
+    labels = [source.labels(i) for i in range(*span)]
+    maps, whole = [m for m, _ in labels], [w for _, w in labels]
+    category = source.vocabulary.primary.astype(np.int32)
+    once = knobs.overlap == "once"
+    counts = tally_naive.tally(
+        activations, thresholds, grid, maps, whole, category, len(source.vocabulary.categories),
+        once=once, area=knobs.area,
+    )  # fmt: skip
+    return (*counts, *tally_naive.count_concepts(maps, whole, len(category), once=once))
+
+
+def differences(one: Counts, other: Counts) -> list[str]:
+    """Names of the arrays in which two counts differ, in value, shape or type."""
+    return [
+        f.name
+        for f in fields(Counts)
+        if getattr(one, f.name).dtype != getattr(other, f.name).dtype
+        or not np.array_equal(getattr(one, f.name), getattr(other, f.name))
+    ]
+
+
+def check(name: str, shared: Path, pack: PackedDataset, images: int, scratch: Path, processes: int = 1) -> list[str]:
+    """Compare everything; gives one line a comparison, and raises AssertionError where integers differ."""
+    source = BrodenFolder(pack.source)
+    activations, layer = probe_all(NETWORKS[name], shared, pack, images)
+    expected = {
+        preset: naive_counts(activations, layer, source, knobs, grid_of(knobs, layer, pack), processes)
+        for preset, knobs in PRESETS.items()
+    }
+    lines = []
+    for preset, how, counts in all_counts(activations, layer, pack, scratch):
+        wrong = differences(counts, expected[preset])
+        assert not wrong, f"{name}, preset {preset}, {how}: {', '.join(wrong)} differ from naive"
+        total = int(counts.intersection.sum())
+        lines.append(f"{name}, preset {preset}, {how}: counts.h5 equals naive (sum of intersections {total:,})")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=sorted(NETWORKS))
+    parser.add_argument("--shared", type=Path, required=True, help="folder with minibroden/ and weights/")
+    parser.add_argument("--images", type=int, help="the first images alone")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        with pack_dataset(BrodenFolder(args.shared / "minibroden"), scratch / "pack.h5") as pack:
+            start = time.perf_counter()
+            images = args.images or len(pack)
+            lines = check(args.network, args.shared, pack, images, scratch, processes=os.cpu_count() or 1)
+    print(machine_line())
+    print(f"{images} images, {time.perf_counter() - start:.0f} s")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

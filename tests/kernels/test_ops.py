@@ -1,0 +1,250 @@
+"""The custom ops for PyTorch's tools, and the compiled kernels for a caller's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import torch
+from kernels import cases
+from torch import Tensor
+
+import ndkernels.grid.cpu
+import ndkernels.labels.cpu
+import ndkernels.sieve.cpu
+import ndkernels.tally.cpu
+from ndkernels.grid import make_grid, mask_maps, tables
+from ndkernels.labels import LabelBlock, encode_labels, tensors
+from ndkernels.sieve import count_batch, gather_maps
+from ndkernels.tally import UnitCounts, list_maps, tally_maps
+from ndkernels.threads import run_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def count_arguments() -> tuple[Tensor, Tensor, Tensor, int]:
+    activations = torch.from_numpy(cases.activations("normal", (3, 4, 5, 6), np.random.default_rng(0)))
+    return activations, torch.zeros(4), torch.zeros((4, 2048), dtype=torch.int64), 2
+
+
+def gather_arguments() -> tuple[Tensor, Tensor, Tensor, int]:
+    activations = count_arguments()[0]
+    return activations.flatten(0, 1), torch.arange(0, 12, 2), torch.ones(6), 2
+
+
+def label_block() -> LabelBlock:
+    rng = np.random.default_rng(1)
+    return encode_labels(*cases.images_of_labels(3, (13, 17), 9, rng, block=2), (13, 17))
+
+
+def tally_arguments() -> tuple[object, ...]:
+    activations = count_arguments()[0]
+    grid = make_grid("half-pixel", maps=(5, 6), labels=(13, 17))
+    counts = UnitCounts.zeros(4, 9, 2)
+    return (
+        *list_maps(activations),
+        torch.zeros(4),
+        [torch.from_numpy(table) for table in tables(grid)],
+        list(tensors(label_block())),
+        torch.arange(9, dtype=torch.int32) % 3 - 1,
+        True,
+        1,
+        2,
+        counts.intersection,
+        counts.unit_area,
+        counts.unit_area_all,
+    )
+
+
+OPS = {
+    "sieve_count": (count_batch, count_arguments),
+    "sieve_gather": (gather_maps, gather_arguments),
+    "tally_maps": (tally_maps, tally_arguments),
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_ops_are_sound(name: str) -> None:
+    op, arguments = OPS[name]
+    torch.library.opcheck(op, arguments())
+
+
+def test_ops_are_registered_by_name() -> None:
+    for name, (op, arguments) in OPS.items():
+        given, other = arguments(), arguments()
+        cases.assert_identical(
+            torch.utils._pytree.tree_leaves((getattr(torch.ops.ndkernels, name)(*given), given)),
+            torch.utils._pytree.tree_leaves((op(*other), other)),
+        )
+
+
+def pipeline(
+    activations: Tensor, bound: Tensor, histogram: Tensor, shapes: list[Tensor], labels: list[Tensor]
+) -> tuple[Tensor, ...]:
+    """Through all three ops, with arithmetic around them."""
+    activations = activations * 2
+    maximum, minimum = count_batch(activations, bound, histogram, 1)
+    maps = activations.flatten(0, 1)
+    bitmap, values = gather_maps(maps, torch.arange(len(maps)), bound.repeat(len(activations)), 1)
+    rest = [torch.zeros((4, 9), dtype=torch.int64), torch.zeros((4, 2), dtype=torch.int64)]
+    areas = torch.zeros(4, dtype=torch.int64)
+    _, unit, image = list_maps(activations)
+    category = torch.arange(9, dtype=torch.int32) % 3 - 1
+    tally_maps(maps, unit, image, bound, shapes, labels, category, False, 0, 1, *rest, areas)
+    return maximum + 1, minimum, bitmap, values * 2, *rest, areas
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_ops_compile_into_one_graph(backend: str) -> None:
+    activations, bound, histogram, _ = count_arguments()
+    shapes, labels = tally_arguments()[4:6]
+    expected = pipeline(activations, bound, histogram, shapes, labels)
+    assert expected[4].any()
+    other = torch.zeros_like(histogram)
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(pipeline, fullgraph=True, backend=backend)
+        cases.assert_identical(compiled(activations, bound, other, shapes, labels), expected)
+    cases.assert_identical([other], [histogram])
+    assert histogram.any()
+
+
+class Sieving(torch.nn.Module):
+    """A model that sieves what it has computed."""
+
+    def forward(self, x: Tensor, bound: Tensor, histogram: Tensor) -> tuple[Tensor, ...]:
+        x = torch.relu(x)
+        return *count_batch(x, bound, histogram, 1), *gather_maps(x.flatten(0, 1), torch.arange(12), bound.repeat(3), 1)
+
+
+def test_ops_export() -> None:
+    activations, bound, histogram, _ = count_arguments()
+    program = torch.export.export(Sieving(), (activations, bound, histogram))
+    targets = {str(node.target) for node in program.graph.nodes}
+    assert {"ndkernels.sieve_count.default", "ndkernels.sieve_gather.default"} <= targets
+    other = histogram.clone()
+    cases.assert_identical(program.module()(activations, bound, other), Sieving()(activations, bound, histogram))
+    cases.assert_identical([other], [histogram])
+
+
+def test_ops_say_what_they_write_into() -> None:
+    written = {
+        name: [a.name for a in getattr(torch.ops.ndkernels, name).default._schema.arguments if a.is_write]
+        for name in OPS
+    }
+    assert written == {
+        "sieve_count": ["histogram"],
+        "sieve_gather": [],
+        "tally_maps": ["intersection", "unit_area", "unit_area_all"],
+    }
+
+
+@numba.njit
+def masked_pixels(maps, thresholds, row, row_fraction, column, column_fraction):  # type: ignore[no-untyped-def]
+    masks = np.empty((len(maps), len(row), len(column)), np.bool_)
+    ndkernels.grid.cpu.mask_maps(maps, thresholds, row, row_fraction, column, column_fraction, masks)
+    return masks.sum()
+
+
+@numba.njit
+def codes_on(cells, limit, rows, row_fraction, columns, column_fraction, codes, most):  # type: ignore[no-untyped-def]
+    histogram = np.zeros(most, np.int64)
+    top, rise = np.empty(codes.shape[1], np.float32), np.empty(codes.shape[1], np.float32)
+    count_codes(cells, limit, rows, row_fraction, columns, column_fraction, codes, histogram, top, rise)
+    return histogram
+
+
+@numba.njit
+def keys(values):  # type: ignore[no-untyped-def]
+    return [key_of(v) for v in values]
+
+
+count_codes = ndkernels.tally.cpu.count_codes
+key_of = ndkernels.sieve.cpu.key_of
+
+
+def test_kernels_are_callable_from_compiled_code() -> None:
+    activations, grid = count_arguments()[0], make_grid("half-pixel", maps=(5, 6), labels=(13, 17))
+    maps, limits, block = activations.flatten(0, 1), torch.zeros(12), label_block()
+    masks = mask_maps(maps, limits, grid)
+    assert 0 < masks.sum() < masks.numel()
+    assert masked_pixels(maps.numpy(), limits.numpy(), *tables(grid)) == masks.sum()
+
+    row, row_fraction, column, column_fraction = tables(grid)
+    codes = block.codes[0].numpy()
+    found = codes_on(
+        maps[0].numpy(),
+        np.float32(0),
+        ndkernels.tally.cpu.cell_starts(row, 5),
+        row_fraction,
+        ndkernels.tally.cpu.cell_starts(column, 6),
+        column_fraction,
+        codes,
+        int(codes.max()) + 1,
+    )
+    np.testing.assert_array_equal(found, np.bincount(codes[masks[0]], minlength=len(found)))
+
+    values = np.array([-2, -1, -0.0, 0, 2.0**-149, 1, np.inf], np.float32)
+    assert keys(values.view(np.int32)) == sorted(keys(values.view(np.int32)))
+    assert keys(values.view(np.int32)) == ndkernels.sieve.cpu.keys_of(values).tolist()
+    cases.assert_identical([ndkernels.sieve.cpu.floats_of(ndkernels.sieve.cpu.keys_of(values))], [values])
+
+
+def test_imports_load_no_compiler() -> None:
+    modules = "ndkernels", *(f"ndkernels.{m}" for m in ("threads", "grid", "labels", "sieve", "tally"))
+    code = f"""
+import importlib, sys
+for name in {modules}:
+    importlib.import_module(name)
+    print(name, *({{"numba", "llvmlite", "triton"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(modules)
+
+
+def test_parts_run_side_by_side() -> None:
+    meeting = threading.Barrier(3, timeout=30)
+    seen: list[int] = []
+
+    def part(p: int) -> None:
+        meeting.wait()
+        seen.append(p)
+
+    run_parts(part, 3)
+    assert sorted(seen) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_error_of_a_part_is_raised(parts: int) -> None:
+    def part(p: int) -> None:
+        if p == parts - 1:
+            raise KeyError("the last one")
+
+    with pytest.raises(KeyError, match="the last one"):
+        run_parts(part, parts)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_threads_work_in_a_forked_child() -> None:
+    """Such as a data loader's worker: it inherits the pool's record, but none of its threads."""
+    code = """
+import os, threading
+from ndkernels.threads import run_parts
+meeting = threading.Barrier(2)
+run_parts(lambda p: meeting.wait(), 2)
+child = os.fork()
+if child == 0:
+    threading.Timer(20, os._exit, [3]).start()
+    run_parts(lambda p: None, 2)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "7"
