@@ -51,7 +51,7 @@ def disk(path: Path) -> Iterator[None]:
     """Turn what the disk refuses while ``path`` is written into a SpoolError: full, over quota, read-only."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either, by the call that meets it
         raise SpoolError(
             f"{path} can't be written ({_reason(error)}); free some space there, or choose another --out."
         ) from error

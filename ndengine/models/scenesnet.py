@@ -6,6 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -75,7 +76,7 @@ def scenesnet(weights: bool = True) -> ScenesNet:
         try:
             state = load_file(WEIGHTS)
             net.load_state_dict({name: _whole(value) for name, value in state.items()})
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"{WEIGHTS} does not hold ScenesNet's weights: install ndengine again, or {RETRAIN}"
             ) from error

@@ -80,7 +80,7 @@ def predict(net: ScenesNet, photos: Tensor) -> Tensor:
     """Return the logits of uint8 pictures, [N, TAGS]."""
     net.eval()
     with torch.inference_mode():
-        return torch.cat([net(normalise(part)) for part in photos.split(100)])
+        return torch.cat([net(normalise(part)) for part in torch.split(photos, 100)])
 
 
 def train(images: int, epochs: int, seed: int, threads: int) -> ScenesNet:
@@ -91,7 +91,7 @@ def train(images: int, epochs: int, seed: int, threads: int) -> ScenesNet:
     photos, tags, whole = paint(TRAIN_SEED, images)
     held_out = paint(HELD_OUT_SEED, max(100, images // 10))
     print(f"painted {len(photos)} + {len(held_out[0])} scenes in {time.monotonic() - started:.0f} s", flush=True)
-    net = ScenesNet().to(memory_format=torch.channels_last)
+    net = ScenesNet()
     steps = max(1, images // BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps * epochs, pct_start=0.15)
@@ -111,10 +111,11 @@ def train(images: int, epochs: int, seed: int, threads: int) -> ScenesNet:
             schedule.step()
             total += float(loss.detach())
         logits = predict(net, held_out[0])
+        unseen = float(loss_of(logits, *held_out[1:]))
+        scene, texture = (accuracy(logits, held_out[2], part) for part in (SCENE, TEXTURE))
         print(
-            f"epoch {epoch}/{epochs}  loss {total / steps:.4f}  held out: loss {float(loss_of(logits, *held_out[1:])):.4f}"
-            f"  scene {accuracy(logits, held_out[2], SCENE):.1%}  texture {accuracy(logits, held_out[2], TEXTURE):.1%}"
-            f"  after {time.monotonic() - started:.0f} s",
+            f"epoch {epoch}/{epochs}  loss {total / steps:.4f}  held out: loss {unseen:.4f}"
+            f"  scene {scene:.1%}  texture {texture:.1%}  after {time.monotonic() - started:.0f} s",
             flush=True,
         )
     return net

@@ -56,9 +56,7 @@ def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
             title = f"{bar.category}: {value} unique ({scheme})"
             parts.append(_rect(f"{style} {colour(k)}", x, base - tall, width, tall, title))
             parts.append(_text(x + width / 2, base - tall - 5, str(value), f"value {style}-value"))
-        parts.append(
-            _text(k * slot + slot / 2, base + 16, _short(bar.category, 9), "name", full=bar.category)
-        )
+        parts.append(_text(k * slot + slot / 2, base + 16, _short(bar.category, 9), "name", full=bar.category))
     parts.append(_baseline(0, len(bars) * slot, base))
     sentence = "; ".join(f"{b.category} {b.top_label} and {b.per_category}" for b in bars)
     return _svg(
@@ -139,7 +137,7 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
     """
     width, row, thick = 300, 26, 16
     names = [_short(name, 15) for name in layers]
-    label = 8 + 7 * max(map(len, names), default=0)
+    label = 8 + 7.5 * max(map(len, names), default=0)
     totals = {name: sum(b.top_label for b in bars) for name, bars in layers.items()}
     most = max(totals.values(), default=0)
     parts = []
@@ -159,9 +157,7 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
     return _svg("layers", size, "Unique detectors by layer", f"Top-label: {sentence}.", parts)
 
 
-def _svg(
-    key: str, size: tuple[_Number, _Number], title: str, description: str, parts: Iterable[Markup]
-) -> Markup:
+def _svg(key: str, size: tuple[_Number, _Number], title: str, description: str, parts: Iterable[Markup]) -> Markup:
     width, height = (_number(n) for n in size)
     return Markup(
         '<svg class="figure {key}" role="img" aria-labelledby="{key}-title {key}-text" '

@@ -226,8 +226,7 @@ def _detects(layer: LayerResult) -> bool:
 
 def _bars(layer: LayerResult) -> list[CategoryBar]:
     return [
-        CategoryBar(name, c.unique_top_label, c.unique_per_category)
-        for name, c in layer.summary.by_category.items()
+        CategoryBar(name, c.unique_top_label, c.unique_per_category) for name, c in layer.summary.by_category.items()
     ]
 
 
@@ -269,9 +268,7 @@ def _settings(dissection: Dissection, layer: LayerResult | None) -> list[tuple[s
             ("receptive field", _field(layer)),
         ]
         if layer.summary.rank is not None:
-            rows.append(
-                ("positions above T", f"at most {layer.summary.rank:,} of {layer.summary.positions:,}")
-            )
+            rows.append(("positions above T", f"at most {layer.summary.rank:,} of {layer.summary.positions:,}"))
     return rows
 
 
@@ -289,7 +286,7 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            rows.append((prefix + key, ", ".join(map(str, value)) or "all"))
+            rows.append((prefix + key, ", ".join(map(str, value)) or "default"))
         else:
             rows.append((prefix + key, _plain(value)))
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
@@ -136,15 +135,25 @@ def state() -> dict[str, torch.Tensor]:
     }
 
 
-def test_weights_with_missing_and_unexpected_keys(
+def test_weights_that_lack_something(
     fails: Fails, arguments: list[str], tmp_path: Path, state: dict[str, torch.Tensor]
 ) -> None:
     file = tmp_path / "net.pth"
     state["conv9.weight"] = state.pop("conv2.weight")
     torch.save(state, file)
     message = fails(*arguments, "--weights", file)
-    for part in (str(file), "conv2.weight", "conv9.weight"):
-        assert part in message
+    assert str(file) in message
+    assert "conv2.weight" in message
+
+
+def test_weights_with_something_else(
+    fails: Fails, arguments: list[str], tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    file = tmp_path / "net.pth"
+    torch.save({**state, "conv2.gate": torch.ones(6)}, file)
+    message = fails(*arguments, "--weights", file)
+    assert str(file) in message
+    assert "conv2.gate" in message
 
 
 def test_weights_of_another_shape(
@@ -170,8 +179,8 @@ def test_weights_that_are_not_there(fails: Fails, arguments: list[str], tmp_path
 
 @pytest.mark.parametrize("spool", ["memory", "disk", "dense"])
 def test_activations_that_are_not_numbers(fails: Fails, arguments: list[str], network: Path, spool: str) -> None:
-    message = fails(*arguments, "--model", f"{network}:poisoned", "--layer", "conv2", "--spool", spool)
-    for part in ("conv2", "unit 3", "000.png", "nan"):
+    message = fails(*arguments, "--model", f"{network}:poisoned", "--spool", spool)
+    for part in ("relu2", "unit 3", "000.png", "nan"):
         assert part in message
 
 
@@ -189,12 +198,8 @@ main(prog_name="ndengine")
 
 def run_with_full_disk(arguments: list[str], limit: int) -> subprocess.CompletedProcess[str]:
     """Run where no file can grow beyond ``limit`` bytes, as on a disk that fills up."""
-    # Numba's own cache would be cut as well; it is not what is tested.
-    environment = {**os.environ, "NUMBA_CACHE_DIR": os.devnull}
-    environment.pop("NUMBA_CACHE_DIR")
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, str(limit), *arguments], capture_output=True, text=True, env=environment
-    )
+    command = [sys.executable, "-c", LIMITED, str(limit), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_disk_that_fills_up_while_packing(arguments: list[str], tmp_path: Path) -> None:
@@ -222,7 +227,7 @@ def test_a_disk_too_small_for_the_pack_is_noticed_at_once(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6 - 9, 9))
     message = fails(*arguments)
     assert message.startswith(str(tmp_path / "cache"))
-    assert "the disk is full" in message
+    assert "--cache" in message
 
 
 def test_a_folder_that_can_not_be_written(fails: Fails, arguments: list[str], tmp_path: Path) -> None:
@@ -241,6 +246,7 @@ def test_a_folder_with_something_else_in_it(fails: Fails, arguments: list[str], 
 @pytest.fixture
 def interrupted(invoke: Invoke, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A run that was interrupted while probing and has left a spool."""
+    monkeypatch.setattr("ndengine.spool.SEGMENT_BYTES", 1)  # a segment a batch
     monkeypatch.setenv("TEST_INTERRUPT_AFTER", "11")
     assert invoke(*arguments).exit_code == 130
     monkeypatch.delenv("TEST_INTERRUPT_AFTER")
@@ -306,7 +312,7 @@ def test_two_runs_on_one_folder(fails: Fails, arguments: list[str], tmp_path: Pa
 
 def test_full_disks_are_simulated_by_a_limit_that_holds(tmp_path: Path) -> None:
     """The limit gives an OSError and no signal that would end the process."""
-    code = LIMITED.split("from ndcli")[0] + "open(sys.argv[1], 'wb').write(bytes(5000))"
+    code = LIMITED.split("from ndcli")[0] + "with open(sys.argv[1], 'wb') as file: file.write(bytes(5000))"
     done = subprocess.run([sys.executable, "-c", code, "4096", tmp_path / "x"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "File too large" in done.stderr

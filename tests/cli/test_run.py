@@ -115,7 +115,8 @@ def test_the_folder_is_named_after_the_run_by_default(
 def test_an_interrupted_run_goes_on(
     invoke: Invoke, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEST_INTERRUPT_AFTER", "9")
+    monkeypatch.setattr("ndengine.spool.SEGMENT_BYTES", 1)  # a segment a batch
+    monkeypatch.setenv("TEST_INTERRUPT_AFTER", "11")
     done = invoke(*arguments)
     assert done.exit_code == 130
     assert "Interrupted. The same command again" in done.stderr
@@ -123,6 +124,7 @@ def test_an_interrupted_run_goes_on(
     assert not (tmp_path / "out" / "result.json").exists()
     monkeypatch.delenv("TEST_INTERRUPT_AFTER")
     assert invoke(*arguments).exit_code == 0
+    assert 0 < ndengine.load(tmp_path / "out").provenance["images_probed"] < 12
     assert invoke(*arguments, "--out", tmp_path / "whole").exit_code == 0
     assert_same_counts(counts(tmp_path / "out"), counts(tmp_path / "whole"))
     assert not (tmp_path / "out" / "unfinished").exists()

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -316,90 +315,6 @@ def test_listing_and_clearing_the_cache(folder: Path, tmp_path: Path) -> None:
     assert clear_cache(cache) == entries
     assert stranger.read_bytes() == b"mine"
     assert sorted(path.name for path in cache.glob("*.h5*")) == ["results.h5"]
-
-
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def _change(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    def apply(path: Path) -> None:
-        with h5py.File(path, "r+") as file:
-            array = np.atleast_1d(change(file[name][:]))
-            kind = file[name].dtype
-            del file[name]
-            file.create_dataset(name, data=array, dtype=kind)
-
-    return apply
-
-
-def _attribute(name: str, value: Any) -> Callable[[Path], None]:
-    def apply(path: Path) -> None:
-        with h5py.File(path, "r+") as file:
-            file.attrs[name] = value
-
-    return apply
-
-
-def _remove(name: str) -> Callable[[Path], None]:
-    def apply(path: Path) -> None:
-        with h5py.File(path, "r+") as file:
-            del file[name]
-
-    return apply
-
-
-OPENING: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (Path.unlink, "does not exist; make it"),
-    "empty": (lambda p: p.write_bytes(b""), "is no HDF5 file, or a truncated one; delete it"),
-    "text": (lambda p: p.write_text("hello"), "is no HDF5 file, or a truncated one; delete it"),
-    "truncated": (_truncate, "is no HDF5 file, or a truncated one; delete it"),
-    "foreign": (_attribute("format", "somebody else's"), "is an HDF5 file but no packed dataset"),
-    "other version": (_attribute("version", 99), "has version 99 of the pack format .* reads 1; delete it"),
-    "unfinished": (_attribute("complete", False), "was not finished; delete it"),
-    "no codes": (_remove("codes"), "damaged or do not go together; delete it"),
-    "no tables": (_remove("tables"), "damaged or do not go together; delete it"),
-    "no label table": (_remove("tables/label.csv"), "damaged or do not go together; delete it"),
-    "too few images": (_change("images", lambda a: a[:-1]), "damaged or do not go together; delete it"),
-    "too few codes": (_change("codes", lambda a: a[:-1]), "damaged or do not go together; delete it"),
-    "flat images": (_change("images", lambda a: a.ravel()), "damaged or do not go together; delete it"),
-    "too few areas": (_change("code_area", lambda a: a[:-1]), "damaged or do not go together; delete it"),
-    "too few entries": (_change("entry_times", lambda a: a[:-1]), "damaged or do not go together; delete it"),
-    "too few starts": (_change("whole_start", lambda a: a[:-1]), "damaged or do not go together; delete it"),
-    "falling starts": (
-        _change("code_start", lambda a: np.r_[0, a[2], a[1], a[3:]]),
-        "damaged or do not go together; delete it",
-    ),
-    "too few splits": (_change("splits", lambda a: a[1:]), "damaged or do not go together; delete it"),
-}
-
-
-@pytest.mark.parametrize("case", OPENING)
-def test_damaged_packs_do_not_open(pack: PackedDataset, case: str) -> None:
-    pack.close()
-    damage, message = OPENING[case]
-    damage(pack.path)
-    with pytest.raises(DatasetError, match=message) as caught:
-        PackedDataset(pack.path)
-    assert str(pack.path) in str(caught.value)
-
-
-READING: dict[str, Callable[[Path], object]] = {
-    "code": _change("codes", lambda a: np.where(np.arange(a.size).reshape(a.shape) == 11, 60_000, a)),
-    "concept 0": _change("entry_concept", lambda a: np.r_[0, a[1:]]),
-    "concept beyond": _change("entry_concept", lambda a: np.r_[301, a[1:]]),
-    "whole concept": _change("whole_concept", lambda a: a + 300),
-    "entries": _change("code_entries", lambda a: np.r_[a[0] + 1, a[1:]]),
-    "negative entries": _change("code_entries", lambda a: np.r_[-1, a[1] + a[0] + 1, a[2:]]),
-}
-
-
-@pytest.mark.parametrize("case", READING)
-def test_damaged_labels_do_not_reach_a_kernel(pack: PackedDataset, case: str) -> None:
-    pack.close()
-    READING[case](pack.path)
-    with PackedDataset(pack.path) as damaged, pytest.raises(DatasetError, match="labels that are out of range"):
-        damaged.labels(np.arange(8))
 
 
 def test_a_disk_that_fails_while_reading(pack: PackedDataset, monkeypatch: pytest.MonkeyPatch) -> None:

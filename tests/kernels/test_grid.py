@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from kernels import cases
 from numpy.typing import NDArray
 
+from kernels import cases
 from ndkernels.grid import (
     LARGEST_FRACTION,
     Axis,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import cases
 from numpy.typing import NDArray
 
+from kernels import cases
 from ndkernels.labels import (
     LabelBlock,
     carried_categories,

@@ -12,13 +12,13 @@ import numba
 import numpy as np
 import pytest
 import torch
-from kernels import cases
 from torch import Tensor
 
 import ndkernels.grid.cpu
 import ndkernels.labels.cpu
 import ndkernels.sieve.cpu
 import ndkernels.tally.cpu
+from kernels import cases
 from ndkernels.grid import make_grid, mask_maps, tables
 from ndkernels.labels import LabelBlock, encode_labels, tensors
 from ndkernels.sieve import count_batch, gather_maps

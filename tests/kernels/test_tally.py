@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import cases
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels import cases
 from ndkernels.grid import Grid, make_grid, tables
 from ndkernels.labels import encode_labels
 from ndkernels.tally import AREAS, UnitCounts, list_maps, naive, tally_units

@@ -183,8 +183,9 @@ def wood(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
     grain = noise(rng, shape, (2, 14)) if shape[1] >= shape[0] else noise(rng, shape, (14, 2))
     seam = np.where(_saw(y) < 0.12, np.float32(-1), np.float32(0.1))
     shades = rng.random(32, dtype=np.float32) - np.float32(0.5)
-    each: Tones = shades[np.floor(y).astype(np.int64) % 32]
-    return seam + each * np.float32(0.7) + grain * np.float32(0.6)
+    each = shades[np.floor(y).astype(np.int64) % 32]
+    tones: Tones = seam + each * np.float32(0.7) + grain * np.float32(0.6)
+    return tones
 
 
 def metal(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
@@ -255,8 +256,10 @@ def plastic(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
     """Draw an even surface with a highlight at its upper left."""
     rows = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None] - np.float32(0.25)
     columns = np.linspace(0, 1, shape[1], dtype=np.float32)[None, :] - np.float32(rng.uniform(0.2, 0.4))
-    distance: Tones = np.hypot(rows, columns)
-    return np.float32(0.3) - distance * np.float32(1.1) + np.clip(np.float32(0.14) - distance, 0, 0.1) * 12
+    distance = np.hypot(rows, columns)
+    spot = np.clip(np.float32(0.14) - distance, 0, 0.1)
+    tones: Tones = np.float32(0.3) - distance * np.float32(1.1) + spot * 12
+    return tones
 
 
 def snow(rng: np.random.Generator, shape: Shape, period: float) -> Tones:
