@@ -234,7 +234,7 @@ def _is_usable(trace: Trace, path: str, size: tuple[int, int]) -> bool:
 def _form(step: Step, size: tuple[int, int]) -> tuple[Form, tuple[int, int, int]] | None:
     """What a module's output looks like, and U, h and w of its maps; None where it can't be made into maps."""
     shape = step.shape
-    if shape is None or shape[0] != IMAGES or 0 in shape:
+    if not shape or shape[0] != IMAGES or 0 in shape:
         return None
     if len(shape) == 2:
         return "vector", (shape[1], 1, 1)

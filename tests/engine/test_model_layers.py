@@ -195,7 +195,7 @@ def test_the_last_of_several_calls_counts() -> None:
     assert (relu.calls, conv.calls) == (2, 1)
     (relu,) = resolve_layers(torchvision("resnet18"), ["layer2.0.relu"], "resnet18", (64, 64))
     assert relu.calls == 2
-    assert relu.field == (Field(-29, 67, 8), Field(-29, 67, 8))
+    assert relu.field == (Field(-33, 67, 8), Field(-33, 67, 8))
 
 
 def test_a_module_with_two_names_is_found_by_both() -> None:
