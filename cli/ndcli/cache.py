@@ -41,9 +41,7 @@ def list_(cache: Path, as_json: bool) -> None:
         print_json({"cache": str(cache), "packs": packs})
         return
     rows = [(e.path.name, e.source or "unfinished or damaged", e.images, megabytes(e.size)) for e in entries]
-    print_table(
-        f"Packed datasets in {cache}: {len(entries)}", ("file", "made of", "images", "size"), rows, left=2
-    )
+    print_table(f"Packed datasets in {cache}: {len(entries)}", ("file", "made of", "images", "size"), rows, left=2)
 
 
 @cache.command()

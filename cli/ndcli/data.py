@@ -30,9 +30,7 @@ def data() -> None:
 
 @data.command()
 @folder_argument
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file.  [default: FOLDER.h5]"
-)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The file.  [default: FOLDER.h5]")
 @options.quiet_option
 def pack(folder: Path, out: Path | None, quiet: bool) -> None:
     """Pack a dataset folder into one HDF5 file that --data takes.
@@ -81,11 +79,57 @@ def check(context: click.Context, folder: Path, everything: bool, as_json: bool,
         context.exit(1)
 
 
+@data.command()
+@click.argument("path", default="scenes")
+@options.cache_option
+@options.json_option
+@options.quiet_option
+def info(path: str, cache: Path, as_json: bool, quiet: bool) -> None:
+    """Describe a dataset: images, sizes, categories and the most frequent concepts.
+
+    PATH is what --data takes: scenes (the default), a folder in Broden's layout, which is packed first, or a
+    packed file.
+
+    \b
+    Examples:
+      ndengine data info broden1_224
+      ndengine data info scenes --json
+    """
+    from ndengine.datasets.describe import describe
+    from ndengine.datasets.open import open_dataset
+
+    with shown(quiet) as progress, open_dataset(path, cache, progress) as dataset:
+        record = describe(dataset, progress)
+    if as_json:
+        print_json(record)
+    elif not quiet:
+        print_info(record)
+
+
+def print_info(record: dict[str, Any]) -> None:
+    """Print what a dataset holds: the facts in words, then its categories and its most frequent concepts."""
+    click.secho(f"{record['name']}: {record['images']:,} images, {record['concepts']:,} concepts", bold=True)
+    (height, width), (rows, columns) = record["image_size"], record["label_size"]
+    splits = ", ".join(f"{images:,} {name or 'in no split'}" for name, images in record["splits"].items())
+    for fact, value in (
+        ("source", record["source"]),
+        ("release", record["release"] or "none of Broden's"),
+        ("fingerprint", record["fingerprint"]),
+        ("image size", f"{height}x{width} pixels, labels {rows}x{columns}"),
+        ("splits", splits),
+        ("images without a label", f"{record['unlabelled_images']:,}"),
+    ):
+        say(f"  {fact}: {value}")
+    kinds = [(c["name"], c["concepts"], f"{c['images']:,}", f"{c['labelled']:.1%}") for c in record["categories"]]
+    print_table("Categories", ("category", "concepts", "images", "labelled pixels"), kinds)
+    often = [(f["name"], f["category"] or "", f"{f['images']:,}", f"{f['pixels']:,}") for f in record["frequent"]]
+    print_table("Most frequent concepts", ("concept", "category", "images", "pixels"), often, left=2)
+
+
 def checkup_record(checkup: Checkup) -> dict[str, Any]:
     """Give all that was found as plain JSON values."""
     findings = [
-        {"kind": f.kind, "file": str(f.file), "message": f.message, "blocks": f.blocks}
-        for f in checkup.findings
+        {"kind": f.kind, "file": str(f.file), "message": f.message, "blocks": f.blocks} for f in checkup.findings
     ]
     return {
         "folder": str(checkup.folder),
@@ -113,9 +157,7 @@ def print_checkup(checkup: Checkup, cap: int) -> None:
                 say(f"  … and {len(found) - cap:,} more; --all shows them.")
     rows = [
         (category, images, "no maps" if share is None else f"{share:.1%}")
-        for (category, images), share in zip(
-            checkup.whole_zero.items(), checkup.map_zero.values(), strict=True
-        )
+        for (category, images), share in zip(checkup.whole_zero.items(), checkup.map_zero.values(), strict=True)
     ]
     name, unlabelled = checkup.release or checkup.folder, f"{checkup.unlabelled:.1%} of pixels unlabelled"
     columns = ("category", "images labelled 0 as a whole", "pixels 0 in its maps")

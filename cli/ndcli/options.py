@@ -22,9 +22,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
     name = "H[xW]"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Read ``224`` as (224, 224) and ``224x192`` as (224, 192)."""
         found = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", str(value))
         if not found:
@@ -37,9 +35,7 @@ class Triple(click.ParamType[tuple[float, ...]]):
 
     name = "A,B,C"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Read ``104.007,116.669,122.679``."""
         try:
             numbers = tuple(float(part) for part in str(value).split(","))
@@ -66,9 +62,7 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, help="Print nothing but errors (and what --json asks for)."
-)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and what --json asks for).")
 cache_option = click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -102,12 +96,8 @@ probe_options = together(
         help="Layer or pattern, such as conv5_3 or 'features.*'; repeatable.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights."),
-    click.option(
-        "--mean", type=Triple(), help="Mean of each channel, in units of --scale.  [default: the model's]"
-    ),
-    click.option(
-        "--std", type=Triple(), help="Deviation of each channel.  [default: the model's; 1 with --mean]"
-    ),
+    click.option("--mean", type=Triple(), help="Mean of each channel, in units of --scale.  [default: the model's]"),
+    click.option("--std", type=Triple(), help="Deviation of each channel.  [default: the model's; 1 with --mean]"),
     click.option(
         "--channels", type=click.Choice(["rgb", "bgr"]), help="Order of the channels.  [default: the model's]"
     ),
@@ -121,9 +111,7 @@ data_options = together(
         metavar="PATH",
         help="scenes (built in), a folder in Broden's layout or a packed .h5 file.",
     ),
-    click.option(
-        "--split", default="", metavar="NAME", help="Use only this split, such as val.  [default: all]"
-    ),
+    click.option("--split", default="", metavar="NAME", help="Use only this split, such as val.  [default: all]"),
     click.option("--limit", type=click.IntRange(min=1), help="Use only the first images."),
 )
 knob_options = together(
@@ -134,19 +122,11 @@ knob_options = together(
         show_default=True,
         help="Knobs set together; each of the next six overrides its own.",
     ),
-    click.option(
-        "--quantile", metavar="Q", help="Share of positions above a unit's threshold, such as 0.005."
-    ),
-    click.option(
-        "--geometry", type=click.Choice(GEOMETRIES), help="Where activations sit on the label grid."
-    ),
-    click.option(
-        "--overlap", type=click.Choice(OVERLAPS), help="How a concept counts that two maps put on one pixel."
-    ),
+    click.option("--quantile", metavar="Q", help="Share of positions above a unit's threshold, such as 0.005."),
+    click.option("--geometry", type=click.Choice(GEOMETRIES), help="Where activations sit on the label grid."),
+    click.option("--overlap", type=click.Choice(OVERLAPS), help="How a concept counts that two maps put on one pixel."),
     click.option("--area", type=click.Choice(AREAS), help="Images over which a unit's area is counted."),
-    click.option(
-        "--detector", type=click.Choice(COMPARISONS), help="How an IoU is compared with the threshold."
-    ),
+    click.option("--detector", type=click.Choice(COMPARISONS), help="How an IoU is compared with the threshold."),
     click.option("--iou-threshold", type=click.FloatRange(0, 1), help="IoU that a detector must pass."),
     click.option(
         "--min-images",
@@ -161,9 +141,7 @@ knob_options = together(
     ),
 )
 how_options = together(
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at once."
-    ),
+    click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at once."),
     click.option(
         "--threads",
         type=click.IntRange(min=1),

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--unit", type=click.IntRange(min=1), required=True, help="Number of the unit, from 1 as in units.csv."
-)
+@click.option("--unit", type=click.IntRange(min=1), required=True, help="Number of the unit, from 1 as in units.csv.")
 @click.option("--layer", metavar="NAME", help="Layer of the unit.  [default: the only one]")
 @options.json_option
 def show(folder: Path, unit: int, layer: str | None, as_json: bool) -> None:
@@ -38,14 +36,8 @@ def show(folder: Path, unit: int, layer: str | None, as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    verdict = (
-        "a detector" if record["detector"] else "dead: it never varies" if record["dead"] else "no detector"
-    )
-    best = (
-        f"{record['label']} ({record['category']}), IoU {record['score']:.4f}"
-        if record["label"]
-        else "no concept"
-    )
+    verdict = "a detector" if record["detector"] else "dead: it never varies" if record["dead"] else "no detector"
+    best = f"{record['label']} ({record['category']}), IoU {record['score']:.4f}" if record["label"] else "no concept"
     say(f"Unit {unit} of {record['layer']}: {best}; {verdict}. Threshold {record['threshold']:.6g}.")
     columns = ("category", "concept", "IoU", "intersection", "unit area", "concept area")
     cells = [

@@ -39,20 +39,12 @@ def print_summary(dissection: Dissection) -> None:
     columns = ("layer", "unique top-label", "unique per category", "detectors", "units", "dead units")
     found = {name: layer.summary for name, layer in dissection.layers.items()}
     rows = [
-        (name, s.unique_top_label, s.unique_per_category, s.detectors, s.units, s.dead)
-        for name, s in found.items()
+        (name, s.unique_top_label, s.unique_per_category, s.detectors, s.units, s.dead) for name, s in found.items()
     ]
     print_table(title, columns, rows)
     schemes = ("unique top-label", "unique per category", "detectors top-label", "detectors per category")
     cells = [
-        (
-            name,
-            kind,
-            c.unique_top_label,
-            c.unique_per_category,
-            c.detectors_top_label,
-            c.detectors_per_category,
-        )
+        (name, kind, c.unique_top_label, c.unique_per_category, c.detectors_top_label, c.detectors_per_category)
         for name, s in found.items()
         for kind, c in s.by_category.items()
     ]
@@ -60,6 +52,6 @@ def print_summary(dissection: Dissection) -> None:
     for name, s in found.items():
         for warning in s.warnings:
             say(f"Warning, {name}: {warning}")
-    for text in dict.fromkeys(f"Note, {name}: {note}" for name, s in found.items() for note in s.notes):
-        say(text)
+        for note in s.notes:
+            say(f"Note: {note}")
     say(f"Report: {dissection.folder / REPORT}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ndengine.errors import ModelError
 
@@ -49,6 +50,12 @@ def build_from_factory(model: str) -> nn.Module:
             raise ModelError(f"{model} failed: {_said(error)}; a factory is called without arguments.") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{model} gives {type(network).__name__}; a factory must return a torch.nn.Module.")
+    lazy = [key for key, tensor in network.named_parameters() if is_lazy(tensor)]
+    if lazy:
+        raise ModelError(
+            f"{model} has parameters that get their shape when it first runs ({', '.join(lazy[:3])}); run it once "
+            "in the factory."
+        )
     return network
 
 

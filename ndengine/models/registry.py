@@ -281,7 +281,7 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
         "features",
         "layers",
     )
-    others = ("trunk_output", "encoder", "blocks.3", "backbone.layer4", "backbone")
+    others = ("trunk_output", "encoder", "blocks.3", "backbone.layer4")
     return next(((name,) for name in (*usual, *others) if name in names), ())
 
 

@@ -70,13 +70,14 @@ class Trace:
     def state(self, path: str, until: int) -> str:
         """Whether a module was ``untouched``, ``running`` or ``done`` at a tick, its children's calls counted in.
 
-        A container that is never called itself (a ModuleList) runs from its first child's start to the last
-        one's end.
+        A container that is never called itself (a ModuleList) runs from its first child's start until something
+        runs behind its last one.
         """
         inside = [s for p, s in self.steps.items() if not path or p == path or p.startswith(path + ".")]
         if not inside or min(step.start for step in inside) > until:
             return "untouched"
-        return "done" if max(step.end for step in inside) <= until else "running"
+        last = max(step.end for step in inside)
+        return "done" if last < until or (last == until and path in self.steps) else "running"
 
 
 def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.nn import functional
 
@@ -127,7 +127,7 @@ def save(net: ScenesNet, path: Path) -> None:
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in net.state_dict().items()
     }
-    save_file(state, path)
+    path.write_bytes(to_bytes(state))
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights file to write (default: the package's own)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first weights and of the order of images")
     parser.add_argument("--images", type=int, default=10_000, help="scenes to train on (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=12, help="passes over them (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over them (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
     options = parser.parse_args()
     net = train(options.images, options.epochs, options.seed, options.threads)

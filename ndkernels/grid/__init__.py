@@ -153,6 +153,9 @@ def make_grid(
         raise ValueError(f"geometry must be one of {', '.join(get_args(Geometry))}, not {geometry!r}")
     for samples, size in zip(maps, labels, strict=True):
         _check_axis(samples, size)
+    if tuple(maps) == (1, 1):  # constant wherever the one sample sits
+        rows, columns = (make_axis(Fraction(0), Fraction(1), 1, size) for size in labels)
+        return Grid(rows, columns, geometry)
     note = ""
     if geometry.startswith("receptive-field"):
         if field is None:

@@ -239,7 +239,7 @@ def carried_categories(block: LabelBlock, category: NDArray[np.int32], categorie
 
 def check_concepts(block: LabelBlock, concepts: int) -> None:
     """Raise ValueError if a block holds a concept id above ``concepts``."""
-    highest = max((int(t.max()) for t in (block.entry_concept, block.whole_concept) if len(t)), default=0)
+    highest = max(int(t.numpy().max(initial=0)) for t in (block.entry_concept, block.whole_concept))
     if highest > concepts:
         raise ValueError(f"the labels hold concept {highest}, above the highest expected one, {concepts}")
 

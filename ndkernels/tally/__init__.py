@@ -223,7 +223,7 @@ def _check(
         ("image", image, 0, len(labels)),
         ("category", category, -1, categories),
     ):
-        if len(tensor) and not (least <= int(tensor.min()) and int(tensor.max()) < most):
+        if len(tensor) and not (least <= tensor.numpy().min() and tensor.numpy().max() < most):
             raise ValueError(f"{name} must lie between {least} and {most - 1}")
     if len(image) and bool((np.diff(image.numpy()) < 0).any()):
         raise ValueError("maps must be sorted by image")

@@ -144,7 +144,7 @@ def hand_made_layer(name: str, rank: int | None = 40) -> LayerResult:
         dead=dead,
         rank=rank,
         positions=8_000,
-        notes=("half-pixel is used: the receptive field is not known.",),
+        notes=("conv3: half-pixel is used: the receptive field is not known.",),
     )
     images = np.array([[2, 0, -1], [1, 2, 0], [0, 1, 2], [-1, -1, -1]])
     return LayerResult(

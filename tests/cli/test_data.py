@@ -38,6 +38,39 @@ def test_pack_refuses_what_is_no_dataset(fails: Callable[..., str], tmp_path: Pa
     assert str(tmp_path / "nowhere") in fails("data", "pack", tmp_path / "nowhere")
 
 
+def test_info_describes_a_folder(invoke: Invoke, broden: Path, tmp_path: Path) -> None:
+    done = invoke("data", "info", broden, "--cache", tmp_path / "cache")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "tiny: 12 images, 12 concepts"
+    assert "  image size: 40x56 pixels, labels 20x28" in lines
+    assert "  splits: 8 train, 4 val" in lines
+    assert "  images without a label: 1" in lines
+    rows = [line.split() for line in lines]
+    assert ["street-s", "scene", "8", "4,480"] in rows
+    assert "packing" in done.stderr
+
+
+def test_info_json_of_a_packed_file(invoke: Invoke, broden: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "tiny.h5"
+    assert invoke("data", "pack", broden, "--out", pack).exit_code == 0
+    done = invoke("data", "info", pack, "--json", "--quiet")
+    assert (done.exit_code, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert (record["images"], record["label_size"], record["splits"]) == (12, [20, 28], {"train": 8, "val": 4})
+    assert [c["name"] for c in record["categories"]] == ["color", "object", "part", "material", "scene", "texture"]
+
+
+def test_info_quiet_prints_nothing(invoke: Invoke, broden: Path, tmp_path: Path) -> None:
+    done = invoke("data", "info", broden, "--cache", tmp_path / "cache", "--quiet")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_info_of_nothing(fails: Callable[..., str], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert str(nowhere) in fails("data", "info", nowhere, "--cache", tmp_path / "cache")
+
+
 def test_check_accepts_a_sound_dataset(invoke: Invoke, broden: Path) -> None:
     done = invoke("data", "check", broden)
     assert done.exit_code == 0, done.output

@@ -31,7 +31,7 @@ def test_the_summary_warns(result: Dissection, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "Warning, conv3: At most 40 of 8000 positions of a unit exceed its threshold" in out
     assert "Warning, conv3: 1 of 2 detectors rest on concepts with fewer than 10 images" in out
-    assert "Note, conv3: half-pixel is used: the receptive field is not known." in out
+    assert "Note: conv3: half-pixel is used: the receptive field is not known." in out
 
 
 def test_the_summary_does_not_warn_without_a_reason(result: Dissection, capsys: pytest.CaptureFixture[str]) -> None:

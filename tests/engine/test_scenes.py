@@ -17,17 +17,17 @@ from ndengine.datasets.scenery.canvas import SIZE, Canvas, Finish, box, disc, po
 from ndengine.datasets.scenery.palette import PROTOTYPES, name_colors
 from ndengine.datasets.scenery.patterns import MATERIAL_PATTERNS, TEXTURE_PATTERNS
 from ndengine.datasets.scenery.vocabulary import CATEGORIES, MATERIALS, NAMES, NUMBERS, SCENES, TEXTURES
-from ndengine.datasets.scenes import VERSION, make_scene, scenes_folder, write_scenes
+from ndengine.datasets.scenes import IMAGES, VERSION, make_scene, scenes_folder, write_scenes
 from ndengine.errors import DatasetError
 
-IMAGES = 60
+FEW = 60
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty scenes on disk."""
     path = tmp_path_factory.mktemp("scenes") / "dataset"
-    write_scenes(path, images=IMAGES, seed=5)
+    write_scenes(path, images=FEW, seed=5)
     return path
 
 
@@ -53,7 +53,7 @@ def _labels(folder: Path, cell: str) -> list[NDArray[np.int64]]:
 
 
 def test_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "again", images=IMAGES, seed=5)
+    write_scenes(tmp_path / "again", images=FEW, seed=5)
     assert _contents(tmp_path / "again") == _contents(folder)
 
 
@@ -77,7 +77,7 @@ def test_drawing_order_is_not_shared_between_pictures() -> None:
 
 def test_the_reader_and_the_doctor_accept_it(folder: Path) -> None:
     source = BrodenFolder(folder)
-    assert len(source) == IMAGES
+    assert len(source) == FEW
     assert source.vocabulary.categories == CATEGORIES
     assert source.image(0).shape == (SIZE, SIZE, 3)
     maps, whole = source.labels(0)
@@ -88,7 +88,7 @@ def test_the_reader_and_the_doctor_accept_it(folder: Path) -> None:
 
 def test_all_six_categories_are_dense(folder: Path) -> None:
     index = _rows(folder / "index.csv")
-    share = {category: sum(bool(row[category]) for row in index) / IMAGES for category in CATEGORIES}
+    share = {category: sum(bool(row[category]) for row in index) / FEW for category in CATEGORIES}
     assert share["color"] == 1
     assert share["scene"] == 0.7
     least = {"object": 0.7, "part": 0.65, "material": 0.75, "texture": 0.45}
@@ -157,6 +157,16 @@ def test_ids_count_from_one_without_a_gap() -> None:
 def test_a_hundred_pictures_show_every_scene_and_texture() -> None:
     seen = {max(scene.whole.values()) for scene in (make_scene(index) for index in range(100))}
     assert seen == {0, *(NUMBERS[f"{name}-s"] for name in SCENES), *(NUMBERS[name] for name in TEXTURES)}
+
+
+@pytest.mark.slow
+def test_every_concept_is_in_ten_pictures() -> None:
+    """The least that a concept needs to be scored."""
+    images = np.zeros(len(NUMBERS) + 1, np.int64)
+    for scene in map(make_scene, range(IMAGES)):
+        ids = [np.unique(each) for maps in scene.maps.values() for each in maps]
+        images[np.unique(np.concatenate([*ids, list(scene.whole.values())]))] += 1
+    assert not [name for name, number in NUMBERS.items() if images[number] < 10]
 
 
 @pytest.mark.parametrize("name", [*TEXTURE_PATTERNS, *MATERIAL_PATTERNS])

@@ -20,6 +20,7 @@ from ndkernels.grid import (
     Grid,
     _float32,
     centres,
+    cpu,
     make_axis,
     make_grid,
     mask_maps,
@@ -67,6 +68,13 @@ def test_receptive_field_and_half_pixel_coincide_on_vgg_conv5_3() -> None:
     )
     floor = make_grid("receptive-field-floor", field=(field, field), **shapes)
     assert not torch.equal(floor.rows.fraction, make_grid("half-pixel", **shapes).rows.fraction)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field", "expected"), [(17, Field(0, 3, 8), [0, 4, 8]), (14, Field(0, 3, 8), [1, 9, 17])]
+)
+def test_the_floor_geometry_rounds_the_ratio(inputs: int, field: Field, expected: list[int]) -> None:
+    assert centres("receptive-field-floor", 3, 10, inputs, field) == expected
 
 
 def test_half_pixel_and_align_corners_centres() -> None:
@@ -133,6 +141,7 @@ def axis_at(place: Fraction) -> tuple[int, float]:
         (Fraction(-1, 2), (0, 0.0)),
         (Fraction(0), (0, 0.0)),
         (Fraction(3, 2), (1, 0.5)),
+        (Fraction(1, 2) + STEP / 4 + STEP**3, (0, 0.5 + 2.0**-24)),  # float64 would lose the last term
     ],
     ids=str,
 )
@@ -266,6 +275,20 @@ def test_masks_are_strictly_greater() -> None:
     grid = make_grid("align-corners", maps=(1, 2), labels=(1, 3))
     found = mask_maps(torch.tensor([[[1.0, 3.0]]]).repeat(3, 1, 1), torch.tensor([1.0, 2.0, 3.0]), grid)
     assert found.tolist() == [[[False, True, True]], [[False, False, True]], [[False, False, False]]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (6, 9)], ids=str)
+def test_nothing_beyond_the_edges_is_read(shape: tuple[int, int]) -> None:
+    """The maps are a part of larger ones that are NaN outside."""
+    rng = np.random.default_rng(5)
+    wide = np.full((4, shape[0] + 1, shape[1] + 1), np.nan, np.float32)
+    maps = wide[:, : shape[0], : shape[1]]
+    maps[:] = cases.activations("normal", maps.shape, rng)
+    for geometry in ("half-pixel", "align-corners"):
+        grid = tables(make_grid(geometry, maps=shape, labels=(20, 31)))
+        found = np.ones((4, 20, 31), np.bool_)
+        cpu.mask_maps(maps, np.full(4, -0.5, np.float32), *grid, found)
+        np.testing.assert_array_equal(found, naive.mask_maps(maps, np.full(4, -0.5, np.float32), *grid))
 
 
 def test_masks_of_strided_tensors() -> None:

@@ -81,7 +81,7 @@ def fields_of(survivors: Survivors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return survivors.image, survivors.unit, survivors.bitmap, survivors.values
 
 
-@settings(cases.SETTINGS, max_examples=250)
+@settings(cases.SETTINGS, max_examples=160)
 @given(
     data=st.data(),
     seed=cases.seeds,
@@ -205,6 +205,24 @@ def test_the_bound_is_the_edge_below_the_best_value_so_far(seed: int, temper: st
         bound = stream.sieve.bound.numpy()
         # -0 and 0 are neighbours in the order, in different bins, and equal as thresholds.
         assert ((bound == bin_edges(ranked)) | ((ranked == 0) & (bound <= 0) & (bound > -1e-38))).all()
+
+
+@settings(cases.SETTINGS, max_examples=40)
+@given(cases.seeds, st.sampled_from(cases.TEMPERS), st.sampled_from([0, 1, 5, 60]), st.booleans())
+def test_a_crash_costs_nothing_that_was_committed(seed: int, temper: str, above: int, compact: bool) -> None:
+    """The bound goes on to rise as if nothing had happened, and the same cells survive."""
+    activations = cases.activations(temper, (20, 3, 5, 6), np.random.default_rng(seed))
+    steady, crashing = Stream(Sieve(3, above)), Stream(Sieve(3, above))
+    for first in range(0, 20, 4):
+        for stream in (steady, crashing):
+            stream.add(activations[first : first + 4])
+        cases.assert_identical([crashing.sieve.bound], [steady.sieve.bound])
+        cases.assert_identical(fields_of(crashing.blocks[-1]), fields_of(steady.blocks[-1]))
+        if compact and first == 8:
+            steady.compact()
+            crashing.compact()
+        crashing.commit()
+        crashing.crash()
 
 
 @settings(cases.SETTINGS, max_examples=100)

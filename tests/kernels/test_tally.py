@@ -16,8 +16,9 @@ from torch import Tensor
 
 from kernels import cases
 from ndkernels.grid import Grid, make_grid, tables
+from ndkernels.grid import naive as grid_naive
 from ndkernels.labels import encode_labels
-from ndkernels.tally import AREAS, UnitCounts, list_maps, naive, tally_units
+from ndkernels.tally import AREAS, UnitCounts, cpu, list_maps, naive, tally_units
 
 KNOBS = [(once, area) for once in (False, True) for area in AREAS]
 
@@ -257,6 +258,24 @@ def test_strided_tensors() -> None:
     expected = case.expected(False, "category")
     assert expected[0].any()
     cases.assert_identical([counts.intersection, counts.unit_area, counts.unit_area_all], expected)
+
+
+def test_nothing_beyond_the_edges_is_read() -> None:
+    """The map is a part of a larger one that is NaN outside."""
+    wide = np.full((7, 10), np.nan, np.float32)
+    cells = wide[:6, :9]
+    cells[:] = cases.activations("normal", (6, 9), np.random.default_rng(5))
+    codes = np.arange(20 * 31, dtype=np.uint16).reshape(20, 31)
+    for geometry in ("half-pixel", "align-corners"):
+        row, row_fraction, column, column_fraction = shapes = tables(make_grid(geometry, maps=(6, 9), labels=(20, 31)))
+        histogram = np.zeros(20 * 31, np.int64)
+        top, rise = np.full((2, 31), np.nan, np.float32)
+        cpu.count_codes(
+            cells, np.float32(-0.5), cpu.cell_starts(row, 6), row_fraction, cpu.cell_starts(column, 9),
+            column_fraction, codes, histogram, top, rise,
+        )  # fmt: skip
+        expected = grid_naive.mask_maps(cells[None], np.array([-0.5], np.float32), *shapes)
+        np.testing.assert_array_equal(histogram, expected.ravel())
 
 
 def test_a_list_of_maps() -> None:
