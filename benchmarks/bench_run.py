@@ -7,6 +7,7 @@ packing are reported apart; everything else a run does, the report included, cou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import statistics
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ndcli.allocator import keep_memory
 
 from benchmarks.equality import NETWORKS, Network, open_network
 from benchmarks.machine import machine_line, write_results
+from ndcli.allocator import keep_memory
 from ndengine.datasets.pack import cached_pack
 from ndengine.datasets.packed import PackedDataset
 from ndengine.dissect import dissect_network
@@ -51,10 +52,8 @@ def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: in
         for _, batch in read_batches(pack.images, np.arange(images), preprocessing, size=size, batch_size=BATCH):
             time.sleep(0.02)  # let the reader come to rest
             start = time.perf_counter()
-            try:
+            with contextlib.suppress(Stop):
                 module(batch)
-            except Stop:
-                pass
             seconds += time.perf_counter() - start
     handle.remove()
     return seconds

@@ -7,6 +7,7 @@ labelled set; the test suite checks 60 of them with the same code.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -138,7 +139,7 @@ def naive_counts(
     edges = [len(activations) * p // processes for p in range(processes + 1)]
     parts = [
         (activations[a:b], thresholds, [np.array(t) for t in tables(grid)], source, (a, b), knobs)
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
     ]
     if processes == 1:
         done = [naive_part(*parts[0])]

@@ -1,7 +1,8 @@
 """Score the maps of an attribution method against labels, with the same kernels that score units.
 
-Here the method is gradient times activation at a layer of a small network with random weights. Captum's ``LayerGradCam`` and zennit's attributors give tensors of the same shape: pass them to
-``tally_units`` in place of ``maps``.
+Here the method is gradient times activation at a layer of a small network with random weights. Captum's
+``LayerGradCam`` and zennit's attributors give tensors of the same shape: pass them to ``tally_units`` in place of
+``maps``.
 
 Run it from anywhere: ``python examples/attribution.py``.
 """

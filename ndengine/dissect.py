@@ -135,9 +135,7 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace) -> Spo
         return SurvivorSpool(units, above, settings.top_images, threads=settings.threads)
     claim_folder(home, run.spool_key(layer))
     memory = available_bytes() // len(run.homes) if settings.spool == "auto" else 0
-    return SurvivorSpool(
-        units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory
-    )
+    return SurvivorSpool(units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory)
 
 
 def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
@@ -173,9 +171,7 @@ def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
     return start
 
 
-def finish_layer(
-    run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress
-) -> LayerResult:
+def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress) -> LayerResult:
     """From a filled spool to a layer's result."""
     settings, knobs, dataset = run.settings, run.settings.knobs, run.dataset
     grid = make_grid(

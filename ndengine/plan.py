@@ -83,9 +83,7 @@ class Run:
             "top_images": self.settings.top_images,
         }
 
-    def dissection(
-        self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]
-    ) -> Dissection:
+    def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
         """The result so far."""
         return Dissection(
             folder=folder,
@@ -137,9 +135,7 @@ class Run:
         }
 
 
-def plan_run(
-    settings: Settings, dataset: PackedDataset, cache: Path, progress: Progress, clock: Clock
-) -> Run:
+def plan_run(settings: Settings, dataset: PackedDataset, cache: Path, progress: Progress, clock: Clock) -> Run:
     """Load the network, find its layers and settle every default."""
     check_categories(settings.categories, dataset.vocabulary)
     size = settings.size or dataset.image_size

@@ -161,9 +161,7 @@ class Dissection:
         try:
             import pandas as pd
         except ImportError:
-            raise ResultError(
-                "A frame needs pandas, which is not installed; run pip install pandas."
-            ) from None
+            raise ResultError("A frame needs pandas, which is not installed; run pip install pandas.") from None
         return pd.DataFrame(self.table(layer).columns())
 
     def mask(self, layer: str | None, unit: int, rank: int) -> NDArray[np.bool_]:
@@ -259,9 +257,7 @@ def discard_result(folder: Path) -> None:
             if not any(home.iterdir()):
                 home.rmdir()
     except OSError as error:
-        raise ResultError(
-            f"{folder} can't be cleared ({error}); remove it or choose another --out."
-        ) from None
+        raise ResultError(f"{folder} can't be cleared ({error}); remove it or choose another --out.") from None
 
 
 def load(folder: Path | str) -> Dissection:
@@ -357,6 +353,4 @@ def _verify(folder: Path, sums: Mapping[str, str]) -> None:
 
 
 def _same(one: Vocabulary, other: Vocabulary) -> bool:
-    return (one.names, one.categories) == (other.names, other.categories) and np.array_equal(
-        one.primary, other.primary
-    )
+    return (one.names, one.categories) == (other.names, other.categories) and np.array_equal(one.primary, other.primary)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
+from ndengine.hdf5 import create_hdf5
 from ndengine.tally import Counts
 
 COUNTS = "counts.h5"
@@ -198,11 +199,11 @@ def _new_hdf5(path: Path, form: str) -> Iterator[Any]:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w") as file:
+        with create_hdf5(temporary) as (file, _):
             file.attrs["format"], file.attrs["version"] = form, VERSION
             yield file
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
+    except OSError as error:
         _give_up(path, temporary, error)
 
 
@@ -236,6 +237,4 @@ def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray
 def _give_up(path: Path, temporary: Path, error: Exception) -> NoReturn:
     if temporary.is_file():
         temporary.unlink()
-    raise ResultError(
-        f"{path} can't be written ({error}); free some space or choose another --out."
-    ) from None
+    raise ResultError(f"{path} can't be written ({error}); free some space or choose another --out.") from None

@@ -72,7 +72,7 @@ def write_record(folder: Path, record: ResultRecord) -> None:
         If settings or provenance hold what strict JSON can't: NaN, infinity or an object.
     """
     content = {"format": FORMAT, "version": VERSION, **asdict(record)}
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(folder / RECORD, text + "\n")
 
 

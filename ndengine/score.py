@@ -305,6 +305,4 @@ def check_categories(categories: Sequence[str], vocabulary: Vocabulary) -> None:
     for name in categories:
         if name not in vocabulary.categories:
             near = get_close_matches(name, vocabulary.categories) or vocabulary.categories
-            raise SettingsError(
-                f"categories names {name!r}, which the dataset lacks; use {' or '.join(near)}."
-            )
+            raise SettingsError(f"categories names {name!r}, which the dataset lacks; use {' or '.join(near)}.")

@@ -201,9 +201,7 @@ def check_quantile(text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise SettingsError(
-            f"quantile is {text!r}; use a decimal number between 0 and 1, such as 0.005."
-        ) from None
+        raise SettingsError(f"quantile is {text!r}; use a decimal number between 0 and 1, such as 0.005.") from None
     if not (value.is_finite() and 0 < value < 1):
         raise SettingsError(f"quantile is {text}; use a decimal number between 0 and 1, such as 0.005.")
     return value

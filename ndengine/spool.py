@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ndengine import spool_files
 from ndengine.errors import SpoolError
+from ndengine.hdf5 import DiskFile, close_hdf5
 from ndengine.tops import TopImages
 from ndkernels.sieve import (
     Sieve,
@@ -164,9 +166,7 @@ class SurvivorSpool:
         if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
             self.close()
         if self.nbytes >= 2 * self._compacted:
-            self.compact(
-                select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads)
-            )
+            self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
             self._compacted = max(self.nbytes, LEAST_COMPACTION_BYTES // 2)
 
     def survivors(self) -> Iterator[Survivors]:
@@ -182,15 +182,11 @@ class SurvivorSpool:
         self.close()
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
         for i, path in enumerate(self._files):
-            survivors = compact_survivors(
-                spool_files.read_segment(path), self.bound, threads=self._sieve.threads
-            )
+            survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
             state, last = spool_files.read_state(path)
             spool_files.write_segment(path, survivors, {**state, "bound": self.bound.numpy()}, last)
             self._file_bytes[i] = survivors.nbytes
-        self._held = [
-            (compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held
-        ]
+        self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
 
     def close(self) -> None:
         """Close the segment that is being filled."""
@@ -228,9 +224,7 @@ class SurvivorSpool:
                 raise SpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
             state, self.images = spool_files.read_state(path)
             if len(state["bound"]) != len(bound):
-                raise SpoolError(
-                    f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite."
-                )
+                raise SpoolError(f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite.")
             bound = torch.maximum(bound, torch.from_numpy(state["bound"]))
         self.tops.restore(state)
         self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]
@@ -263,10 +257,11 @@ class DenseSpool:
         self._image_bytes = 4 * shape[1] * shape[2] * shape[3]
         chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
         with spool_files.disk(path):
-            self._file = h5py.File(path, "w")
-            self._data = self._file.create_dataset(
-                "activations", shape, np.float32, chunks=(chunk, *shape[1:])
-            )
+            self._disk = DiskFile(path)
+            self._file = h5py.File(self._disk, "w")
+            # However the run ends, HDF5 must not outlive the interpreter with this file open: it would crash.
+            self._closed = weakref.finalize(self, close_hdf5, self._file, self._disk)
+            self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))
 
     @property
     def bound(self) -> Tensor:
@@ -292,6 +287,7 @@ class DenseSpool:
             rows, self._rows = self._rows[:whole], self._rows[whole:]
             with spool_files.disk(self.path):
                 spool_files.write_rows(self._data, written, np.stack(rows))
+                self._disk.check()
             written += len(rows)
 
     def survivors(self) -> Iterator[Survivors]:
@@ -301,9 +297,7 @@ class DenseSpool:
                 maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy())
                 yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
         except OSError as error:
-            raise SpoolError(
-                f"{self.path} can't be read back ({error}); check the disk and run again."
-            ) from error
+            raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error
 
     def compact(self, bound: Tensor) -> None:
         """Raise the bound under which survivors are given; the file keeps everything."""
@@ -313,11 +307,13 @@ class DenseSpool:
         """Flush the file."""
         with spool_files.disk(self.path):
             self._file.flush()
+            self._disk.check()
 
     def finish(self) -> None:
         """Close the file for good."""
         with spool_files.disk(self.path):
-            self._file.close()
+            self._closed()
+            self._disk.check()
 
 
 def available_bytes() -> int:

@@ -92,9 +92,7 @@ def make_units_table(scores: Scores, vocabulary: Vocabulary) -> UnitsTable:
         category=tuple(vocabulary.categories[k] if k >= 0 else "" for k in scores.category[order]),
         label=tuple(concept_name(vocabulary, c) for c in scores.best_concept[order].tolist()),
         score=scores.score[order],
-        labels=tuple(
-            tuple(concept_name(vocabulary, c) for c in row) for row in scores.concept[order].tolist()
-        ),
+        labels=tuple(tuple(concept_name(vocabulary, c) for c in row) for row in scores.concept[order].tolist()),
         concept=scores.concept[order],
         truth=scores.truth[order],
         activation=scores.activation[order],
@@ -140,9 +138,7 @@ def read_units_csv(path: Path) -> UnitsTable:
         raise ResultError(f"{path} lacks the columns of a table of units; name a units.csv.")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            raise ResultError(
-                f"{path}, row {line} has {len(row)} cells for {len(header)} columns; restore it."
-            )
+            raise ResultError(f"{path}, row {line} has {len(row)} cells for {len(header)} columns; restore it.")
     try:
         return _parse(categories, rows)
     except (ValueError, OverflowError) as error:

@@ -49,9 +49,7 @@ class Workspace:
     def prepare(self, *, afresh: bool) -> None:
         """Make room for a new result; ``afresh`` drops what an interrupted run left."""
         with _guard(self.out):
-            shutil.rmtree(
-                self.out / UNFINISHED if afresh else self.staging, ignore_errors=False, onerror=_missing_ok
-            )
+            shutil.rmtree(self.out / UNFINISHED if afresh else self.staging, ignore_errors=False, onerror=_missing_ok)
             self.staging.mkdir(parents=True)
 
     def publish(self, folders: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.packed import FORMAT, RAGGED, STARTS, VERSION, PackedDataset
 from ndengine.errors import DatasetError
+from ndengine.hdf5 import DiskFile, create_hdf5
 from ndengine.progress import SILENT, Progress
 from ndkernels.labels import code_dtype, encode_labels
 
@@ -90,19 +91,13 @@ def _check_space(source: BrodenFolder, folder: Path) -> None:
 
 
 def _write(source: BrodenFolder, part: Path, fingerprint: str, progress: Progress, workers: int) -> None:
-    file = h5py.File(part, "w", libver="latest", locking="best-effort")
-    try:
-        _fill(file, source, fingerprint, progress, workers)
-    except BaseException:
-        with contextlib.suppress(OSError, RuntimeError):  # closing flushes, which fails again on a full disk
-            file.close()
-        raise
-    file.close()
+    with create_hdf5(part, libver="latest") as (file, disk):
+        _fill(file, disk, source, fingerprint, progress, workers)
     with part.open("rb") as written:
         os.fsync(written.fileno())
 
 
-def _fill(file: Any, source: BrodenFolder, fingerprint: str, progress: Progress, workers: int) -> None:
+def _fill(file: Any, disk: DiskFile, source: BrodenFolder, fingerprint: str, progress: Progress, workers: int) -> None:
     count, shape = len(source), source.label_size
     file.attrs.update({"format": FORMAT, "version": VERSION, "name": source.name, "fingerprint": fingerprint})
     file.attrs["source"] = str(source.path.resolve())
@@ -137,6 +132,7 @@ def _fill(file: Any, source: BrodenFolder, fingerprint: str, progress: Progress,
                 "whole_start": block.whole_start.numpy(),
             }.items():
                 starts[name].append(start[1:] + starts[name][-1][-1])
+            disk.check()
             done += len(chunk)
             advance(len(chunk))
     for name, pieces in starts.items():

@@ -106,7 +106,7 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
         "chips": _chips(dissection, rows),
         "rows": rows,
         "siblings": [(o.name, "" if o is layer else f"../{quote(o.folder)}/{INDEX}") for o in others],
-        "records": [("Settings", _settings(dissection, layer)), ("Provenance", _flat(dissection.provenance))],
+        "records": [("Settings", _settings(dissection, layer)), ("Provenance", _provenance(dissection))],
     }
     tile = tile_size(dissection.image_size)[1]
     # One rule for each length of strip that occurs: what part of it a tile is wide; report.css cuts by it.
@@ -132,7 +132,7 @@ def render_overview(dissection: Dissection) -> str:
         "sentences": _shared_sentences(layers),
         "figure": layers_figure({x.name: _bars(x) for x in layers}) if any(map(_detects, layers)) else None,
         "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
-        "records": [("Settings", _settings(dissection, None)), ("Provenance", _flat(dissection.provenance))],
+        "records": [("Settings", _settings(dissection, None)), ("Provenance", _provenance(dissection))],
     }
     return _render("overview.html", page, "")
 
@@ -277,6 +277,11 @@ def _field(layer: LayerResult) -> str:
         return "not known"
     rows, columns = (f"offset {o}, size {s}, stride {t}" for o, s, t in layer.field)
     return rows if rows == columns else f"rows: {rows}; columns: {columns}"
+
+
+def _provenance(dissection: Dissection) -> list[tuple[str, str]]:
+    # A page can't know how long it takes to write; left out, one that is written again is the same page.
+    return [(name, value) for name, value in _flat(dissection.provenance) if name != "seconds.report"]
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

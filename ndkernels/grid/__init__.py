@@ -168,16 +168,12 @@ def make_grid(
             geometry = "receptive-field"
     axes = []
     for i in range(2):
-        first, step = _centres(
-            geometry, maps[i], labels[i], inputs[i] if inputs else 0, field[i] if field else None
-        )
+        first, step = _centres(geometry, maps[i], labels[i], inputs[i] if inputs else 0, field[i] if field else None)
         axes.append(make_axis(first, step, maps[i], labels[i]))
     return Grid(axes[0], axes[1], geometry, note)
 
 
-def centres(
-    geometry: Geometry, samples: int, size: int, inputs: int = 0, field: Field | None = None
-) -> list[Fraction]:
+def centres(geometry: Geometry, samples: int, size: int, inputs: int = 0, field: Field | None = None) -> list[Fraction]:
     """Exact positions of the samples of one axis on the label grid, in label pixels; no geometry falls back.
 
     Raises
@@ -190,9 +186,7 @@ def centres(
     return [first + k * step for k in range(samples)]
 
 
-def _centres(
-    geometry: str, samples: int, size: int, inputs: int, field: Field | None
-) -> tuple[Fraction, Fraction]:
+def _centres(geometry: str, samples: int, size: int, inputs: int, field: Field | None) -> tuple[Fraction, Fraction]:
     if geometry == "half-pixel":
         step = Fraction(size, samples)
         return step / 2 - Fraction(1, 2), step
@@ -263,9 +257,7 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
 
     check_maps(maps, grid)
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
-        raise ValueError(
-            f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}"
-        )
+        raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
     out = np.empty((len(maps), len(grid.rows.lower), len(grid.columns.lower)), np.bool_)
     cpu.mask_maps(maps.contiguous().numpy(), thresholds.contiguous().numpy(), *tables(grid), out)
     return torch.from_numpy(out)
@@ -275,9 +267,7 @@ def check_maps(maps: Tensor, grid: Grid) -> None:
     """Raise ValueError unless maps are float32 ``[A, h, w]`` of the grid's h and w."""
     expected = (grid.rows.samples, grid.columns.samples)
     if maps.dim() != 3 or maps.dtype != torch.float32 or tuple(maps.shape[1:]) != expected:
-        raise ValueError(
-            f"maps must be float32 [A, {expected[0]}, {expected[1]}], not {maps.dtype} {list(maps.shape)}"
-        )
+        raise ValueError(f"maps must be float32 [A, {expected[0]}, {expected[1]}], not {maps.dtype} {list(maps.shape)}")
 
 
 def tables(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

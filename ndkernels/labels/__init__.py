@@ -98,9 +98,7 @@ def encode_labels(
     stacks = []
     for b, stack in enumerate(maps):
         if stack.ndim != 3 or stack.shape[1:] != tuple(shape):
-            raise ValueError(
-                f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}"
-            )
+            raise ValueError(f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}")
         if stack.dtype.kind not in "iu":
             raise ValueError(f"label maps of image {b} must hold integers, not {stack.dtype}")
         if stack.size and (stack.min() < 0 or stack.max() > np.iinfo(np.int32).max):
@@ -161,9 +159,7 @@ def decode_labels(block: LabelBlock) -> tuple[list[NDArray[np.int32]], list[list
     return naive.decode(block)
 
 
-def count_concepts(
-    block: LabelBlock, concepts: int, *, once: bool
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def count_concepts(block: LabelBlock, concepts: int, *, once: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Area of every concept, and the images that carry it.
 
     Parameters

@@ -68,9 +68,7 @@ def decode(block: LabelBlock) -> tuple[list[NDArray[np.int32]], list[list[int]]]
                 [int(block.entry_concept[e]) for e in entries for _ in range(int(block.entry_times[e]))]
             )
         depth = max(map(len, combinations), default=0)
-        table = np.array([c + [0] * (depth - len(c)) for c in combinations], np.int32).reshape(
-            last - first, depth
-        )
+        table = np.array([c + [0] * (depth - len(c)) for c in combinations], np.int32).reshape(last - first, depth)
         maps.append(np.ascontiguousarray(table[block.codes[b].numpy().astype(np.int64)].transpose(2, 0, 1)))
         entries = range(int(block.whole_start[b]), int(block.whole_start[b + 1]))
         whole.append([int(block.whole_concept[e]) for e in entries for _ in range(int(block.whole_times[e]))])

@@ -127,9 +127,7 @@ def count_batch(
 @count_batch.register_fake
 def _(activations: Tensor, bound: Tensor, histogram: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     shape = activations.shape[:2]
-    return activations.new_empty(shape, dtype=torch.float32), activations.new_empty(
-        shape, dtype=torch.float32
-    )
+    return activations.new_empty(shape, dtype=torch.float32), activations.new_empty(shape, dtype=torch.float32)
 
 
 @torch.library.custom_op("ndkernels::sieve_gather", mutates_args=(), device_types="cpu")
@@ -207,8 +205,7 @@ class Sieve:
         units = len(self.bound)
         if activations.dim() != 4 or activations.shape[1] != units or activations.dtype != torch.float32:
             raise ValueError(
-                f"activations must be float32 [N, {units}, h, w],"
-                f" not {activations.dtype} {list(activations.shape)}"
+                f"activations must be float32 [N, {units}, h, w], not {activations.dtype} {list(activations.shape)}"
             )
         activations = activations.contiguous()
         maximum, minimum = count_batch(activations, self.bound, self._histogram, self.threads)
@@ -310,9 +307,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     """
     maps = expand_survivors(survivors, torch.full_like(bound, -torch.inf), threads=threads)
     limit = bound[survivors.unit.long()]
-    pick = (
-        (maps.flatten(1).amax(1) > limit).nonzero()[:, 0] if len(maps) else torch.zeros(0, dtype=torch.int64)
-    )
+    pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0] if len(maps) else torch.zeros(0, dtype=torch.int64)
     bitmap, values = gather_maps(maps, pick, limit[pick], threads)
     return Survivors(survivors.image[pick], survivors.unit[pick], bitmap, values, survivors.shape)
 
@@ -322,9 +317,7 @@ def split_survivors(survivors: Survivors, image: int) -> tuple[Survivors, Surviv
     at = int(np.searchsorted(survivors.image.numpy(), image))
     kept = int(np.bitwise_count(survivors.bitmap[:at].numpy()).sum(dtype=np.int64))
     before, after = (
-        Survivors(
-            survivors.image[m], survivors.unit[m], survivors.bitmap[m], survivors.values[v], survivors.shape
-        )
+        Survivors(survivors.image[m], survivors.unit[m], survivors.bitmap[m], survivors.values[v], survivors.shape)
         for m, v in ((slice(at), slice(kept)), (slice(at, None), slice(kept, None)))
     )
     return before, after

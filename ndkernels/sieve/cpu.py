@@ -236,9 +236,7 @@ def count_survivors(
     start = value_starts(bitmap)
     keys = keys_of(bound)
     run_parts(
-        lambda p: count_values(
-            values.view(np.int32), start, unit, keys, prefix, level, histogram, p, threads
-        ),
+        lambda p: count_values(values.view(np.int32), start, unit, keys, prefix, level, histogram, p, threads),
         threads,
     )
 
@@ -277,9 +275,7 @@ def count_values(
 
 
 @jit
-def narrow(
-    histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]
-) -> None:
+def narrow(histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]) -> None:
     """Find the bin that holds each unit's rank-th largest value, extend its prefix by it, and lower the rank.
 
     A unit with fewer values than its rank gets rank 0: its bound is the answer.
@@ -306,8 +302,6 @@ def narrow(
             prefix[u] = (prefix[u] << 10) | found
 
 
-def values_of(
-    prefix: NDArray[np.int32], rank: NDArray[np.int64], bound: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def values_of(prefix: NDArray[np.int32], rank: NDArray[np.int64], bound: NDArray[np.float32]) -> NDArray[np.float32]:
     """The floats of complete prefixes, or the bound where the rank ran out; -0 becomes 0."""
     return np.where(rank > 0, floats_of(prefix), bound).astype(np.float32) + np.float32(0)

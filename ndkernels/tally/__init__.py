@@ -201,9 +201,7 @@ def _check(
     units, concepts = counts.intersection.shape
     categories = counts.unit_area.shape[1]
     if labels.shape != (len(grid.rows.lower), len(grid.columns.lower)):
-        raise ValueError(
-            f"labels are {labels.shape}, the grid is for {len(grid.rows.lower)}×{len(grid.columns.lower)}"
-        )
+        raise ValueError(f"labels are {labels.shape}, the grid is for {len(grid.rows.lower)}×{len(grid.columns.lower)}")
     for name, tensor, shape, dtype in (
         ("unit", unit, (len(maps),), torch.int32),
         ("image", image, (len(maps),), torch.int32),

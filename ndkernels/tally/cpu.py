@@ -36,9 +36,7 @@ def tally_maps(
 ) -> None:
     """Count all maps: :func:`ndkernels.tally.tally_maps`, plus the categories that each image carries."""
     row, row_fraction, column, column_fraction = tables
-    codes, code_start, _, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times = (
-        labels
-    )
+    codes, code_start, _, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times = labels
     most = int(np.diff(code_start).max(initial=0))
     rows = cell_starts(row, maps.shape[1])
     columns = cell_starts(column, maps.shape[2])

@@ -87,10 +87,6 @@ def tally(
                     touched.add(int(category[c - 1]))
             unit_area_all[u] += size
             for k in range(categories):
-                if (
-                    area == "all"
-                    or (area == "category" and k in carried)
-                    or (area == "touched" and k in touched)
-                ):
+                if area == "all" or (area == "category" and k in carried) or (area == "touched" and k in touched):
                     unit_area[u, k] += size
     return intersection, unit_area, unit_area_all

@@ -175,9 +175,7 @@ def test_a_discarded_result_leaves_other_files_alone(dissection):
 def test_a_folder_in_the_way_is_named(dissection, tmp_path):
     (tmp_path / "file").write_text("")
     layer = dissection.layers["conv5_3"]
-    with pytest.raises(
-        ResultError, match=r"counts\.h5 can't be written .*; free some space or choose another"
-    ):
+    with pytest.raises(ResultError, match=r"counts\.h5 can't be written .*; free some space or choose another"):
         write_layer(tmp_path / "file", layer, VOCABULARY)
 
 

@@ -128,9 +128,7 @@ def test_summary_equals_sets(layer):
     counts, vocabulary, options = layer
     scores = score_units(counts, vocabulary, **options)
     rows = looped(counts, vocabulary, **options)
-    found = summarise(
-        scores, vocabulary.categories, concept_images=counts.concept_images, dead=options["dead"]
-    )
+    found = summarise(scores, vocabulary.categories, concept_images=counts.concept_images, dead=options["dead"])
     strict = options["detector"] == ">"
     detected = [(category, concept) for _, category, concept, _, detector in rows if detector]
     assert found.units == len(rows)
@@ -156,9 +154,7 @@ def test_summary_equals_sets(layer):
 
 
 @pytest.mark.parametrize(("name", "network", "detectors", "top_label", "per_category"), RELEASED)
-def test_released_tables_give_the_published_figures(
-    shared: Path, name, network, detectors, top_label, per_category
-):
+def test_released_tables_give_the_published_figures(shared: Path, name, network, detectors, top_label, per_category):
     table = read_units_csv(shared / "reference" / "netdissect" / f"{name}.csv")
     scores = score_table(
         table.concept, table.truth, table.activation, table.intersection, detector=">", iou_threshold=0.04

@@ -115,9 +115,7 @@ def test_resume(cut: int, activations: torch.Tensor, tmp_path: Path) -> None:
     assert torch.equal(second.tops.images, whole.tops.images)
     assert torch.equal(second.tops.low, whole.tops.low)
     fill = naive.thresholds(activations.numpy(), ABOVE)
-    np.testing.assert_array_equal(
-        dense_of(list(second.survivors()), fill), dense_of(list(whole.survivors()), fill)
-    )
+    np.testing.assert_array_equal(dense_of(list(second.survivors()), fill), dense_of(list(whole.survivors()), fill))
 
 
 @pytest.mark.usefixtures("busy")
@@ -173,9 +171,7 @@ def test_damaged_segment(harm: Callable[[Path], None], activations: torch.Tensor
 
 @pytest.mark.parametrize("kind", ["disk", "dense"])
 @pytest.mark.usefixtures("busy")
-def test_full_disk(
-    kind: str, activations: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk(kind: str, activations: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
 

@@ -24,9 +24,7 @@ def table() -> UnitsTable:
     truth = np.array([[7, 0], [7, 9], [0, 0], [7, 9]])
     activation = np.array([[3, 0], [5, 6], [0, 0], [5, 6]])
     both = np.array([[1, 0], [2, 5], [0, 0], [2, 5]])
-    return make_units_table(
-        score_table(concept, truth, activation, both, detector=">", iou_threshold=0.04), VOCABULARY
-    )
+    return make_units_table(score_table(concept, truth, activation, both, detector=">", iou_threshold=0.04), VOCABULARY)
 
 
 def same(one: UnitsTable, other: UnitsTable) -> bool:
@@ -97,9 +95,7 @@ def test_large_counts_survive(tmp_path, table):
 def test_empty_tables(tmp_path, units, kinds):
     cells = np.zeros((units, kinds), np.int64)
     vocabulary = Vocabulary(names=(), categories=("a", "b")[:kinds], primary=np.zeros(0, np.int64))
-    table = make_units_table(
-        score_table(cells, cells, cells, cells, detector=">", iou_threshold=0.04), vocabulary
-    )
+    table = make_units_table(score_table(cells, cells, cells, cells, detector=">", iou_threshold=0.04), vocabulary)
     write_units_csv(tmp_path / "units.csv", table)
     assert same(read_units_csv(tmp_path / "units.csv"), table)
 
