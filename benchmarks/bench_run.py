@@ -33,8 +33,8 @@ from ndengine.settings import Settings
 BATCH = 32
 
 
-class Stop(Exception):  # noqa: N818 - ends a forward pass
-    pass
+class Stop(Exception):  # noqa: N818 - no error
+    """Ends a forward pass behind the layer."""
 
 
 def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: int) -> float:

@@ -174,7 +174,7 @@ def test_min_images_and_categories(settings: Settings, run: Callable[..., Dissec
     assert run(replace(settings, min_images=None), "default").min_images == 10
     only = run(replace(settings, categories=("scene",)), "scene").layer()
     assert set(np.unique(only.scores.category)) <= {-1, 4}
-    with pytest.raises(SettingsError, match="categories names 'scenes'.*use scene"):
+    with pytest.raises(SettingsError, match=r"categories names 'scenes'.*use scene"):
         run(replace(settings, categories=("scenes",)), "typo")
 
 

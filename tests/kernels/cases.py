@@ -90,9 +90,11 @@ def thresholds(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray
 def label_maps(
     depth: int, shape: tuple[int, int], concepts: int, rng: np.random.Generator, *, block: int = 1
 ) -> NDArray[np.int32]:
-    """Label maps ``[M, H, W]`` of ids 0 … C in squares of ``block`` pixels; some repeat what another map says."""
+    """Label maps ``[M, H, W]`` of ids 0 … C in squares of ``block`` pixels; some repeat another map."""
     height, width = shape
     coarse = rng.integers(0, concepts + 1, (depth, -(-height // block), -(-width // block)), dtype=np.int32)
+    if rng.random() < 0.5:  # few labels, which a mask may miss
+        coarse[rng.random(coarse.shape) < 0.95] = 0
     maps = coarse.repeat(block, axis=1).repeat(block, axis=2)[:, :height, :width].copy()
     if depth > 1:
         same = rng.random(shape) < 0.5
