@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.layers import Layer, layer_maps
 from ndengine.models.preprocess import Preprocessing, resize_images
+from ndkernels.pixels import look_up_pixels
 
 READ_AHEAD = 2  # batches
 
@@ -61,10 +62,7 @@ def read_batches(
 
     def load(first: int) -> Tensor:
         pixels = resize_images(images(indices[first : first + batch_size]), size)
-        batch = np.empty(pixels.shape, np.float32)
-        for channel, source in enumerate(preprocessing.order):
-            np.take(table[channel], pixels[..., source], out=batch[..., channel], mode="clip")
-        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+        return look_up_pixels(pixels, table, preprocessing.order)
 
     ready: queue.Queue[tuple[int, Tensor] | BaseException | None] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()

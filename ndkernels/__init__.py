@@ -8,6 +8,7 @@ use it:
 - :mod:`ndkernels.sieve`: the few activations that can matter, and exact quantiles; ``Sieve``,
   ``select_thresholds``
 - :mod:`ndkernels.tally`: the counts; ``tally_units``
+- :mod:`ndkernels.pixels`: bytes to a network's input; ``look_up_pixels``
 
 Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` the same integers
 fast. Compilers (numba, triton) are loaded at the first call, never at import.

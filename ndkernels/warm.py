@@ -7,12 +7,14 @@ import torch
 
 from ndkernels.grid import make_grid, mask_maps
 from ndkernels.labels import encode_labels
+from ndkernels.pixels import look_up_pixels
 from ndkernels.sieve import Sieve, compact_survivors, expand_survivors, select_thresholds
 from ndkernels.tally import UnitCounts, list_maps, tally_units
 
 
 def warm_up() -> None:
     """Call every CPU kernel on a tiny input: seconds the first time, from Numba's cache on disk later."""
+    look_up_pixels(np.zeros((1, 1, 1, 3), np.uint8), np.zeros((3, 256), np.float32))
     grid = make_grid("half-pixel", maps=(2, 2), labels=(3, 3))
     labels = encode_labels([np.ones((1, 3, 3), np.int32)], [[1]], (3, 3))
     activations = torch.arange(4.0).reshape(1, 1, 2, 2)
