@@ -44,6 +44,7 @@ STARTS = ("code_start", "entry_start", "whole_start")
 ARRAYS = ("images", "codes", *STARTS, *RAGGED, "image_names", "splits")
 # Reading past a few elements that nobody asked for is cheaper than another call into HDF5.
 GAP = 4096
+ROW_GAP = 4  # the same for whole images
 
 
 class PackedDataset:
@@ -209,9 +210,14 @@ class PackedDataset:
         """Rows of an array that has one an image."""
         data = self._arrays[name]
         rows: NDArray[Any] = np.empty((len(chosen), *data.shape[1:]), data.dtype)
-        for start, stop in _runs(chosen, chosen + 1, gap=0):
-            first = int(chosen[start])
-            self._read(data, rows, np.s_[first : first + stop - start], np.s_[start:stop])
+        for start, stop in _runs(chosen, chosen + 1, gap=ROW_GAP):
+            first, last = int(chosen[start]), int(chosen[stop - 1]) + 1
+            if last - first == stop - start:
+                self._read(data, rows, np.s_[first:last], np.s_[start:stop])
+            else:
+                span = np.empty((last - first, *data.shape[1:]), data.dtype)
+                self._read(data, span, np.s_[first:last], np.s_[:])
+                rows[start:stop] = span[chosen[start:stop] - first]
         return rows
 
     def _parts(self, name: str, chosen: NDArray[np.int64]) -> NDArray[Any]:

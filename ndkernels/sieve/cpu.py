@@ -116,7 +116,7 @@ def gather_maps(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Bitmaps and values of the needed cells; threads split the picked maps."""
     h, w = maps.shape[1:]
-    bitmap = np.zeros((len(pick), (h * w + 7) // 8), np.uint8)
+    bitmap = np.empty((len(pick), (h * w + 7) // 8), np.uint8)
     kept = np.empty(len(pick), np.int64)
     edges = split_range(len(pick), threads)
     run_parts(lambda p: mark_needed(maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
@@ -131,29 +131,34 @@ def mark_needed(
     maps: NDArray[np.float32],  # [M, h, w]
     pick: NDArray[np.int64],  # [A]
     limit: NDArray[np.float32],  # [A]
-    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)] zeros, written
+    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)], written
     kept: NDArray[np.int64],  # [A], written
     first: int,
     last: int,
 ) -> None:
-    """Mark the cells above the limit and their eight neighbours."""
+    """Mark the cells above the limit and their eight neighbours, by rows first and then by columns."""
     h, w = maps.shape[1], maps.shape[2]
-    needed = np.empty((h, w), np.uint8)
+    on = np.zeros((h, w + 2), np.uint8)  # with an empty column on either side
+    wide = np.zeros((h + 2, w), np.uint8)  # with an empty row on either side
+    needed = np.zeros((h * w + 7) // 8 * 8, np.uint8)
     for a in range(first, last):
         cells = maps[pick[a]]
-        needed[:] = 0
         for y in range(h):
             for x in range(w):
-                if cells[y, x] > limit[a]:
-                    for dy in range(max(y - 1, 0), min(y + 2, h)):
-                        for dx in range(max(x - 1, 0), min(x + 2, w)):
-                            needed[dy, dx] = 1
+                on[y, x + 1] = cells[y, x] > limit[a]
+        for y in range(h):
+            for x in range(w):
+                wide[y + 1, x] = on[y, x] | on[y, x + 1] | on[y, x + 2]
         count = 0
         for y in range(h):
             for x in range(w):
-                i = y * w + x
-                bitmap[a, i >> 3] |= needed[y, x] << np.uint8(i & 7)
-                count += needed[y, x]
+                needed[y * w + x] = wide[y, x] | wide[y + 1, x] | wide[y + 2, x]
+                count += needed[y * w + x]
+        for b in range(bitmap.shape[1]):
+            byte = 0
+            for k in range(8):
+                byte |= needed[8 * b + k] << k
+            bitmap[a, b] = byte
         kept[a] = count
 
 
@@ -168,14 +173,17 @@ def copy_needed(
     last: int,
 ) -> None:
     """Copy the marked cells."""
-    cells = maps.shape[1] * maps.shape[2]
     for a in range(first, last):
         flat = maps[pick[a]].ravel()
         v = start[a]
-        for i in range(cells):
-            if (bitmap[a, i >> 3] >> np.uint8(i & 7)) & 1:
-                values[v] = flat[i]
-                v += 1
+        for b in range(bitmap.shape[1]):
+            byte = bitmap[a, b]
+            if byte == 0:
+                continue
+            for k in range(8):
+                if (byte >> k) & 1:
+                    values[v] = flat[8 * b + k]
+                    v += 1
 
 
 def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -213,13 +221,15 @@ def expand_maps(
     """Write the maps ``first`` to ``last``."""
     for a in range(first, last):
         v = start[a]
-        absent = fill[unit[a]]
-        for i in range(out.shape[1]):
-            if (bitmap[a, i >> 3] >> np.uint8(i & 7)) & 1:
-                out[a, i] = values[v]
-                v += 1
-            else:
-                out[a, i] = absent
+        out[a] = fill[unit[a]]
+        for b in range(bitmap.shape[1]):
+            byte = bitmap[a, b]
+            if byte == 0:
+                continue
+            for k in range(8):
+                if (byte >> k) & 1:
+                    out[a, 8 * b + k] = values[v]
+                    v += 1
 
 
 def count_survivors(
