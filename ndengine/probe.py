@@ -146,7 +146,8 @@ class Probe:
                 left[path] -= 1
                 if left[path] == 0:
                     maps = layer_maps(output, self._layers[path])
-                    found[path] = torch.empty(maps.shape, dtype=torch.float32).copy_(maps)
+                    kept = maps.float().contiguous()
+                    found[path] = kept.clone() if kept.data_ptr() == maps.data_ptr() else kept
                     if len(found) == len(self._layers):
                         raise _Done
 

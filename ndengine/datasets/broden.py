@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class BrodenFolder:
         folder = self.path / "images"
         for name in dict.fromkeys(name for entry in self.entries for name in (entry.image, *entry.maps)):
             try:
-                state = (folder / name).stat()
+                state = os.stat(f"{folder}/{name}")
             except OSError as error:
                 raise FaultError("missing file", folder / name, f"is missing ({error.strerror})") from None
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())

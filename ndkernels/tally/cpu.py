@@ -54,18 +54,22 @@ def tally_maps(
     )  # fmt: skip
 
 
-def cell_starts(lower: NDArray[np.int32], samples: int) -> NDArray[np.int64]:
-    """First position of each interpolation cell: cell k covers ``starts[k] : starts[k + 1]``, ``[n + 1]``."""
-    return np.searchsorted(lower, np.arange(samples + 1)).astype(np.int64)
+def cell_starts(lower: NDArray[np.int32], samples: int) -> NDArray[np.uint64]:
+    """First position of each interpolation cell: cell k covers ``starts[k] : starts[k + 1]``, ``[n + 1]``.
+
+    Unsigned, for what counts from them is then known not to be negative: Numba leaves out the code for indices from
+    the end, a fifth of the time.
+    """
+    return np.searchsorted(lower, np.arange(samples + 1)).astype(np.uint64)
 
 
 @jit
 def count_codes(
     cells: NDArray[np.float32],  # [h, w]
     limit: np.float32,
-    rows: NDArray[np.int64],  # [h + 1]
+    rows: NDArray[np.uint64],  # [h + 1]
     row_fraction: NDArray[np.float32],  # [H]
-    columns: NDArray[np.int64],  # [w + 1]
+    columns: NDArray[np.uint64],  # [w + 1]
     column_fraction: NDArray[np.float32],  # [W]
     codes: NDArray[Any],  # [H, W]
     histogram: NDArray[np.int64],  # [R], added to
@@ -100,9 +104,9 @@ def tally_part(
     unit: NDArray[np.int32],
     image: NDArray[np.int32],
     thresholds: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    rows: NDArray[np.uint64],
     row_fraction: NDArray[np.float32],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.uint64],
     column_fraction: NDArray[np.float32],
     codes: NDArray[Any],  # [B, H, W]
     code_start: NDArray[np.int64],
