@@ -23,6 +23,7 @@ from torch import Tensor
 # Magnitudes up to here can be interpolated without overflow to infinity.
 LARGEST_ACTIVATION = 2.0**126
 HISTOGRAM_BINS = 2048
+DENSE_BYTES = 16 << 20  # of maps made dense at a time
 
 
 class NonFiniteError(ValueError):
@@ -305,16 +306,24 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     Survivors
         Sorted as before; maps without a cell above the bound are gone.
     """
-    maps = expand_survivors(survivors, torch.full_like(bound, -torch.inf), threads=threads)
-    limit = bound[survivors.unit.long()]
-    pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0] if len(maps) else torch.zeros(0, dtype=torch.int64)
-    bitmap, values = gather_maps(maps, pick, limit[pick], threads)
-    return Survivors(survivors.image[pick], survivors.unit[pick], bitmap, values, survivors.shape)
+    parts = []
+    rest, step = survivors, max(1, DENSE_BYTES // (4 * survivors.shape[0] * survivors.shape[1]))
+    while len(rest):
+        part, rest = _cut(rest, step)
+        maps = expand_survivors(part, torch.full_like(bound, -torch.inf), threads=threads)
+        limit = bound[part.unit.long()]
+        pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0]
+        bitmap, values = gather_maps(maps, pick, limit[pick], threads)
+        parts.append(Survivors(part.image[pick], part.unit[pick], bitmap, values, part.shape))
+    return join_survivors(parts) if parts else survivors
 
 
 def split_survivors(survivors: Survivors, image: int) -> tuple[Survivors, Survivors]:
     """The maps of images before ``image``, and the others; nothing is copied."""
-    at = int(np.searchsorted(survivors.image.numpy(), image))
+    return _cut(survivors, int(np.searchsorted(survivors.image.numpy(), image)))
+
+
+def _cut(survivors: Survivors, at: int) -> tuple[Survivors, Survivors]:
     kept = int(np.bitwise_count(survivors.bitmap[:at].numpy()).sum(dtype=np.int64))
     before, after = (
         Survivors(survivors.image[m], survivors.unit[m], survivors.bitmap[m], survivors.values[v], survivors.shape)
