@@ -308,14 +308,14 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     """
     parts = []
     rest, step = survivors, max(1, DENSE_BYTES // (4 * survivors.shape[0] * survivors.shape[1]))
-    while len(rest):
+    while len(rest) or not parts:
         part, rest = _cut(rest, step)
         maps = expand_survivors(part, torch.full_like(bound, -torch.inf), threads=threads)
         limit = bound[part.unit.long()]
         pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0]
         bitmap, values = gather_maps(maps, pick, limit[pick], threads)
         parts.append(Survivors(part.image[pick], part.unit[pick], bitmap, values, part.shape))
-    return join_survivors(parts) if parts else survivors
+    return join_survivors(parts)
 
 
 def split_survivors(survivors: Survivors, image: int) -> tuple[Survivors, Survivors]:
