@@ -59,7 +59,8 @@ PRESETS: dict[str, Knobs] = {
     "compexp": Knobs(geometry="half-pixel", overlap="once", area="all"),
 }
 
-# Knobs of how a run is carried out: they never change a count, so two runs that differ in them are the same run.
+# How a run is carried out: the same activations give the same counts whatever these are, so two runs that differ in
+# them are the same run. (A network may round its own sums in another order in batches of another size.)
 HOW = ("batch_size", "threads", "spool")
 
 
@@ -100,7 +101,7 @@ class Settings:
     top_images : int
         Images shown for each unit.
     batch_size, threads, spool
-        How the run is carried out; no count depends on them.
+        How the run is carried out; counts of the same activations do not depend on them.
     """
 
     model: str = "scenesnet"
