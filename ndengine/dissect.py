@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -10,9 +11,8 @@ import numpy as np
 import torch
 
 from ndengine.clock import Clock
-from ndengine.datasets.open import open_dataset
-from ndengine.datasets.packed import PackedDataset
-from ndengine.errors import ModelError, ResultError
+from ndengine.datasets.open import data_fingerprint, open_dataset
+from ndengine.errors import ModelError, ResultError, SpoolError
 from ndengine.models.download import hash_file
 from ndengine.models.layers import Layer
 from ndengine.plan import Run, plan_run
@@ -61,20 +61,24 @@ def dissect_network(
         For whatever the user can mend; see its children.
     """
     torch.set_num_threads(settings.threads)
+    out, cache = Path(out), Path(cache)
     clock = Clock()
     with claim(out) as workspace:
         if workspace.finished and not overwrite:
             refuse_other_settings(settings, out)
+            workspace.sweep()
+            return _show_again(settings, out, progress)
         with clock.stage("data"):
             dataset = open_dataset(settings.data, cache, progress)
         with dataset:
-            if workspace.finished and not overwrite:
-                return _show_again(settings, out, dataset, progress)
             run = plan_run(settings, dataset, cache, progress, clock)
             with clock.stage("compile"):
                 warm_up()
-            workspace.prepare(afresh=overwrite)
-            spools = [make_spool(run, layer, folder, workspace) for layer, folder in run.homes]
+            if not overwrite:
+                refuse_other_spools(run, workspace)
+            # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
+            workspace.prepare(afresh=overwrite and not workspace.finished)
+            spools = [make_spool(run, layer, folder, workspace, overwrite) for layer, folder in run.homes]
             with clock.stage("probe"):
                 start = fill_spools(run, spools, progress)
             layers = {}
@@ -100,14 +104,22 @@ def refuse_other_settings(settings: Settings, out: Path) -> None:
         )
 
 
-def _show_again(settings: Settings, out: Path, dataset: PackedDataset, progress: Progress) -> Dissection:
+def refuse_other_spools(run: Run, workspace: Workspace) -> None:
+    """Raise SpoolError if an interrupted run of other settings has left a spool here."""
+    keys = {folder: run.spool_key(layer) for layer, folder in run.homes}
+    for path in sorted(workspace.spools.glob("*/spool.json")):
+        claim_folder(path.parent, keys.get(path.parent.name, {"layer": None}))
+
+
+def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection:
     dissection = load(out)
     weights = Path(settings.weights)
     known = dissection.provenance
+    fingerprint = data_fingerprint(settings.data)
     changed = [
         what
         for what, differs in (
-            ("data", known["dataset"]["fingerprint"] != dataset.fingerprint),
+            ("data", fingerprint not in (None, known["dataset"]["fingerprint"])),
             ("weights", weights.is_file() and known["model"]["weights_sha256"] != hash_file(weights)),
         )
         if differs
@@ -121,8 +133,11 @@ def _show_again(settings: Settings, out: Path, dataset: PackedDataset, progress:
     return dissection
 
 
-def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace) -> Spool:
-    """The spool of a layer, as ``--spool`` asks; one that an interrupted run left is taken up."""
+def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwrite: bool) -> Spool:
+    """The spool of a layer, as ``--spool`` asks.
+
+    One that an interrupted run left is taken up; where that can't be done, ``overwrite`` clears it away.
+    """
     settings, above = run.settings, run.above(layer)
     units = layer.shape[0]
     if settings.spool == "dense":
@@ -133,9 +148,21 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace) -> Spo
     home = workspace.spools / folder
     if settings.spool == "memory":
         return SurvivorSpool(units, above, settings.top_images, threads=settings.threads)
-    claim_folder(home, run.spool_key(layer))
     memory = available_bytes() // len(run.homes) if settings.spool == "auto" else 0
-    return SurvivorSpool(units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory)
+
+    def take_up() -> SurvivorSpool:
+        claim_folder(home, run.spool_key(layer))
+        return SurvivorSpool(
+            units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory
+        )
+
+    try:
+        return take_up()
+    except SpoolError:
+        if not overwrite:
+            raise
+        shutil.rmtree(home)
+        return take_up()
 
 
 def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:

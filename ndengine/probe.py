@@ -21,8 +21,8 @@ from ndkernels.pixels import look_up_pixels
 READ_AHEAD = 2  # batches
 
 
-class _Done(Exception):  # noqa: N818 - no error: it ends a forward pass behind the deepest layer
-    pass
+class _Done(BaseException):
+    """Ends a forward pass behind the deepest layer."""
 
 
 def read_batches(

@@ -172,7 +172,7 @@ class Dissection:
 
 def layer_folders(names: Sequence[str]) -> list[str]:
     """A folder name for each layer: its own name where a file system takes it, and no two alike."""
-    taken = {"report", RECORD, IMAGES}
+    taken = {"report", "unfinished", RECORD, IMAGES}
     folders = []
     for name in names:
         stem = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip(".")[:100] or "layer"

@@ -108,6 +108,15 @@ def read_record(folder: Path) -> ResultRecord:
         raise ResultError(f"{path} is damaged ({error}); {AGAIN}.") from None
 
 
+def is_result(folder: Path) -> bool:
+    """Whether the folder's ``result.json`` is one of ours, of whatever version."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
 def _result(content: Mapping[str, Any]) -> ResultRecord:
     return ResultRecord(
         settings=dict(content["settings"]),

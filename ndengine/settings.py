@@ -50,6 +50,15 @@ class Knobs:
     detector: Comparison = ">"
     iou_threshold: float = 0.04
 
+    def __post_init__(self) -> None:
+        # 0.0050, 5e-3 and the float 0.005 are one quantile: its shortest decimal digits.
+        try:
+            digits = format(Decimal(str(self.quantile)).normalize(), "f")
+        except (InvalidOperation, ValueError):
+            digits = str(self.quantile)  # refused with a sentence by Settings
+        object.__setattr__(self, "quantile", digits)
+        object.__setattr__(self, "iou_threshold", float(self.iou_threshold))
+
 
 PRESETS: dict[str, Knobs] = {
     "netdissect": Knobs(),
@@ -126,6 +135,13 @@ class Settings:
     spool: SpoolKind = "auto"
 
     def __post_init__(self) -> None:
+        for name in ("model", "weights", "data"):
+            object.__setattr__(self, name, str(getattr(self, name)))  # a Path will do
+        for name in ("layers", "categories"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise SettingsError(f"{name} is the text {value!r}; use a tuple of names.")
+            object.__setattr__(self, name, tuple(value))
         check_quantile(self.knobs.quantile)
         for name, value, allowed in (
             ("preset", self.preset, tuple(PRESETS)),

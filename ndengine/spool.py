@@ -162,9 +162,9 @@ class SurvivorSpool:
         self.tops.add(maximum, minimum, first_image)
         self.images += len(activations)
         self._pending.append(survivors)
-        late = self._writes and time.monotonic() - self._opened > SEGMENT_SECONDS
+        late = self._folder is not None and time.monotonic() - self._opened > SEGMENT_SECONDS
         if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
-            self.close()
+            self.close(write=late)
         if self.nbytes >= 2 * self._compacted:
             self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
             self._compacted = max(self.nbytes, LEAST_COMPACTION_BYTES // 2)
@@ -188,33 +188,41 @@ class SurvivorSpool:
             self._file_bytes[i] = survivors.nbytes
         self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
 
-    def close(self) -> None:
-        """Close the segment that is being filled."""
+    def close(self, *, write: bool = False) -> None:
+        """Close the segment that is being filled; ``write`` takes what is in memory to the disk, if there is one."""
         self._opened = time.monotonic()
         if self._pending:
             segment = join_survivors(self._pending)
             self._pending = []
             self._held.append((segment, self.images))
-        if self._writes or (self._memory_bytes is not None and self.memory_nbytes > self._memory_bytes):
-            for segment, last in self._held:
-                self._write(segment, last)
+        if self._writes or write or (self._memory_bytes is not None and self.memory_nbytes > self._memory_bytes):
+            # Their states tell of the stream up to now, so they count together: the first one is written last, and
+            # a folder without it holds nothing.
+            for place in reversed(range(len(self._held))):
+                self._write(len(self._files) + place, *self._held[place])
+            self._files += [self._path(len(self._files) + place) for place in range(len(self._held))]
+            self._file_bytes += [segment.nbytes for segment, _ in self._held]
             self._held = []
 
     @property
     def _writes(self) -> bool:
         return bool(self._files) or self._memory_bytes == 0
 
-    def _write(self, segment: Survivors, last: int) -> None:
+    def _path(self, number: int) -> Path:
         assert self._folder is not None
-        path = self._folder / f"segment-{len(self._files):06d}.h5"
+        return self._folder / f"segment-{number:06d}.h5"
+
+    def _write(self, number: int, segment: Survivors, last: int) -> None:
         state: dict[str, NDArray[Any]] = {"bound": self.bound.numpy(), **self.tops.state()}
-        spool_files.write_segment(path, segment, state, last)
-        self._files.append(path)
-        self._file_bytes.append(segment.nbytes)
+        spool_files.write_segment(self._path(number), segment, state, last)
 
     def _resume(self, folder: Path) -> None:
-        for path in folder.glob("*.part"):
-            path.unlink()
+        with spool_files.disk(folder):
+            for path in folder.glob("*.part"):
+                path.unlink()
+            if not self._path(0).exists():
+                for path in sorted(folder.glob("segment-*.h5"), reverse=True):
+                    path.unlink()
         self._files = sorted(folder.glob("segment-*.h5"))
         if not self._files:
             return

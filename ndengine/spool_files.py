@@ -194,6 +194,10 @@ def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
         except (OSError, ValueError) as error:
             raise SpoolError(f"{path} is damaged ({error}); run again with --overwrite to start afresh.") from error
         wanted = json.loads(text)
+        if not isinstance(found, dict):
+            raise SpoolError(f"{path} is damaged (no object); run again with --overwrite to start afresh.")
+        if found.get("format") != FORMAT:
+            raise SpoolError(f"{path} was written by another version; run again with --overwrite to start afresh.")
         changed = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
         if changed:
             raise SpoolError(

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ndengine.errors import ResultError
 from ndengine.result import discard_result
+from ndengine.result_record import is_result
 
 LOCK = ".ndengine.lock"
 UNFINISHED = "unfinished"
@@ -49,15 +50,20 @@ class Workspace:
     def prepare(self, *, afresh: bool) -> None:
         """Make room for a new result; ``afresh`` drops what an interrupted run left."""
         with _guard(self.out):
-            shutil.rmtree(self.out / UNFINISHED if afresh else self.staging, ignore_errors=False, onerror=_missing_ok)
+            _remove(self.out / UNFINISHED if afresh else self.staging)
             self.staging.mkdir(parents=True)
+
+    def sweep(self) -> None:
+        """Remove what a run left that was killed between its last two steps."""
+        with _guard(self.out):
+            _remove(self.out / UNFINISHED)
 
     def publish(self, folders: Sequence[str]) -> None:
         """Move the staged result up, in place of an older one; ``folders`` are the layers'."""
         with _guard(self.out):
             discard_result(self.out)
             for entry in [*folders, REPORT]:
-                shutil.rmtree(self.out / entry, onerror=_missing_ok)
+                _remove(self.out / entry)
             entries = sorted(self.staging.iterdir(), key=lambda path: path.name == RECORD)
             for entry_path in entries:
                 os.replace(entry_path, self.out / entry_path.name)
@@ -75,9 +81,9 @@ def claim(out: Path) -> Iterator[Workspace]:
     """
     with _guard(out):
         out.mkdir(parents=True, exist_ok=True)
-        known = {RECORD, UNFINISHED}
-        names = {entry.name for entry in out.iterdir()} - {LOCK}
-    if names and not names & known:
+        empty = not any(out.iterdir())
+    # The lock file says that a run has begun here; a result that was copied may come without it.
+    if not empty and not (out / LOCK).exists() and not is_result(out):
         raise ResultError(f"{out} is not empty and holds no dissection; choose another --out.")
     lock = FileLock(out / LOCK)
     try:
@@ -104,6 +110,6 @@ def _guard(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _missing_ok(function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(info[1], FileNotFoundError):
-        raise info[1]
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

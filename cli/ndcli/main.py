@@ -28,7 +28,7 @@ class Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command again goes on from what is complete.", err=True)
+            click.echo("\nInterrupted. The same command goes on from what had reached the disk.", err=True)
             ctx.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

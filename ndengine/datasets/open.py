@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import cached_pack
 from ndengine.datasets.packed import PackedDataset
 from ndengine.datasets.scenes import scenes_folder
@@ -35,6 +36,23 @@ def open_dataset(data: str, cache: Path, progress: Progress = SILENT) -> PackedD
     """
     folder = scenes_folder(cache, progress) if data == BUILT_IN else Path(data)
     return cached_pack(folder, cache, progress)
+
+
+def data_fingerprint(data: str) -> str | None:
+    """The fingerprint of a dataset as it is now; None where there is nothing to compare: built in, or gone.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is damaged.
+    """
+    path = Path(data)
+    if data == BUILT_IN or not path.exists():
+        return None
+    if path.is_file():
+        with PackedDataset(path) as pack:
+            return pack.fingerprint
+    return BrodenFolder(path).fingerprint()
 
 
 def select_images(dataset: PackedDataset, split: str, limit: int | None) -> NDArray[np.int64]:

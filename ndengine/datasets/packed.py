@@ -85,7 +85,10 @@ class PackedDataset:
         except FileNotFoundError:
             raise DatasetError(f"{self.path} does not exist; make it with `ndengine data pack`.") from None
         except OSError:
-            raise self._damage("is no HDF5 file, or a truncated one") from None
+            raise DatasetError(
+                f"{self.path} is no HDF5 file, or a truncated one; give a folder in Broden's layout, or a file that "
+                "`ndengine data pack` has made."
+            ) from None
         try:
             self._open()
         except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError):

@@ -306,7 +306,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     Survivors
         Sorted as before; maps without a cell above the bound are gone.
     """
-    parts = []
+    parts: list[Survivors] = []
     rest, step = survivors, max(1, DENSE_BYTES // (4 * survivors.shape[0] * survivors.shape[1]))
     while len(rest) or not parts:
         part, rest = _cut(rest, step)

@@ -67,7 +67,7 @@ def test_an_interruption_says_how_to_go_on(invoke: Invoke, monkeypatch: pytest.M
     monkeypatch.setattr("ndengine.result.load", raising(KeyboardInterrupt()))
     done = invoke("show", "folder", "--unit", 1)
     assert done.exit_code == 130
-    assert done.stderr.strip() == "Interrupted. The same command again goes on from what is complete."
+    assert done.stderr.strip() == "Interrupted. The same command goes on from what had reached the disk."
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:

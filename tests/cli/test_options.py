@@ -107,8 +107,9 @@ def test_a_bad_quantile_is_a_settings_error(quantile: str) -> None:
         settings("--quantile", quantile)
 
 
-def test_the_quantile_keeps_its_digits() -> None:
-    assert settings("--quantile", "0.0050").knobs.quantile == "0.0050"
+@pytest.mark.parametrize("text", ["0.0050", "5e-3", ".005"])
+def test_one_quantile_has_one_spelling(text: str) -> None:
+    assert settings("--quantile", text).knobs.quantile == "0.005"
 
 
 @pytest.mark.parametrize(

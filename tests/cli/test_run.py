@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on(
     monkeypatch.setenv("TEST_INTERRUPT_AFTER", "11")
     done = invoke(*arguments)
     assert done.exit_code == 130
-    assert "Interrupted. The same command again" in done.stderr
+    assert "Interrupted. The same command goes on" in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "out" / "result.json").exists()
     monkeypatch.delenv("TEST_INTERRUPT_AFTER")

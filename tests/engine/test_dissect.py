@@ -107,6 +107,7 @@ def test_how_a_run_is_carried_out_changes_nothing(
 ) -> None:
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2000)
     monkeypatch.setattr(spool, "LEAST_COMPACTION_BYTES", 5000)
+    monkeypatch.setattr(dissect, "available_bytes", lambda: 3000)  # auto goes to the disk in its middle
     plain = run(settings, "plain").layer()
     other = run(replace(settings, spool=kind, threads=2), "other").layer()
     assert same(plain.counts, other.counts)
@@ -227,6 +228,70 @@ def test_overwrite_begins_afresh_and_keeps_the_old_result_until_then(
             run(other, overwrite=True)
     assert same(ndengine.load(tmp_path / "out").layer().counts, old.layer().counts)
     assert run(other, overwrite=True).settings["knobs"]["quantile"] == "0.05"
+
+
+def test_an_interrupted_overwrite_goes_on(
+    settings: Settings, run: Callable[..., Dissection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1)
+    old = run(settings)
+    other = replace(settings, knobs=Knobs(quantile="0.05"), spool="disk")
+    with monkeypatch.context() as patch:
+        patch.setattr(dissect, "find_thresholds", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(other, overwrite=True)
+    assert same(ndengine.load(tmp_path / "out").layer().counts, old.layer().counts)
+    assert run(other, overwrite=True).provenance["images_probed"] == 0
+    assert run(replace(other, seed=4), overwrite=True).provenance["images_probed"] == IMAGES
+
+
+@pytest.mark.parametrize("change", [{"layers": ("first",)}, {"spool": "memory", "seed": 9, "split": "val"}])
+def test_a_spool_of_other_settings_is_never_dropped_in_silence(
+    change: dict[str, Any],
+    settings: Settings,
+    run: Callable[..., Dissection],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(dissect, "find_thresholds", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(replace(settings, spool="disk"))
+    with pytest.raises(SpoolError, match=r"interrupted run with other settings .*--overwrite"):
+        run(replace(settings, **change))
+    assert list((tmp_path / "out" / "unfinished" / "spool" / "second").glob("segment-*"))
+
+
+def test_shown_when_the_data_is_gone(run: Callable[..., Dissection], settings: Settings, tmp_path: Path) -> None:
+    make_broden(tmp_path / "own", images=8)
+    own = replace(settings, data=str(tmp_path / "own"))
+    made = run(own)
+    (tmp_path / "own").rename(tmp_path / "moved")
+    assert same(run(own).layer().counts, made.layer().counts)
+
+
+def test_settings_take_what_people_give() -> None:
+    found = Settings(data=Path("a/b"), layers=["x"], knobs=Knobs(quantile=0.3))  # type: ignore[arg-type]
+    assert (found.data, found.layers, found.knobs.quantile) == ("a/b", ("x",), "0.3")
+    with pytest.raises(SettingsError, match="layers is the text 'conv5'; use a tuple"):
+        Settings(layers="conv5")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["unfinished", "result.json", "report"])
+def test_a_folder_that_only_looks_like_ours(
+    name: str, settings: Settings, run: Callable[..., Dissection], tmp_path: Path
+) -> None:
+    (tmp_path / "out" / name).parent.mkdir()
+    if name == "result.json":
+        (tmp_path / "out" / name).write_text('{"my": 1}')
+    else:
+        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name / "mine.txt").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(ResultError, match="is not empty and holds no dissection"):
+            run(settings, overwrite=overwrite)
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 1
 
 
 def test_a_folder_of_something_else(settings: Settings, run: Callable[..., Dissection], tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def _remove(name: str) -> Callable[[Path], None]:
 
 OPENING: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "does not exist; make it"),
-    "empty": (lambda p: p.write_bytes(b""), "is no HDF5 file, or a truncated one; delete it"),
-    "text": (lambda p: p.write_text("hello"), "is no HDF5 file, or a truncated one; delete it"),
-    "truncated": (_truncate, "is no HDF5 file, or a truncated one; delete it"),
+    "empty": (lambda p: p.write_bytes(b""), "is no HDF5 file, or a truncated one; give a folder"),
+    "text": (lambda p: p.write_text("hello"), "is no HDF5 file, or a truncated one; give a folder"),
+    "truncated": (_truncate, "is no HDF5 file, or a truncated one; give a folder"),
     "foreign": (_attribute("format", "somebody else's"), "is an HDF5 file but no packed dataset"),
     "other version": (_attribute("version", 99), "has version 99 of the pack format .* reads 1; delete it"),
     "unfinished": (_attribute("complete", False), "was not finished; delete it"),

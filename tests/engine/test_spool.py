@@ -209,3 +209,42 @@ def test_dense_file(activations: torch.Tensor, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "activations.h5") as file:
         assert file["activations"].dtype == np.float32
         np.testing.assert_array_equal(file["activations"][()], activations.numpy())
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_kill_in_the_middle_of_a_spill(
+    written: int, activations: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments that go to disk together tell of the stream up to then: they count all or not at all."""
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 600)
+    write, calls = spool_files.write_segment, []
+
+    def killed(*args: object) -> None:
+        calls.append(1)
+        if len(calls) > written:
+            raise KeyboardInterrupt
+        write(*args)  # type: ignore[arg-type]
+
+    first = SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=20_000)
+    feed(first, activations, batch=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_files, "write_segment", killed)
+        with pytest.raises(KeyboardInterrupt):
+            first.close(write=True)
+    assert len(first._held) > 3
+    second = SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=0)
+    assert second.images == 0
+    assert not list(tmp_path.glob("segment-*"))
+    feed(second, activations, batch=3)
+    whole = make("memory", tmp_path)
+    feed(whole, activations)
+    assert torch.equal(second.tops.images, whole.tops.images)
+    np.testing.assert_array_equal(find_thresholds(second, ABOVE), find_thresholds(whole, ABOVE))
+
+
+def test_a_long_run_reaches_the_disk(
+    activations: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SEGMENT_SECONDS", 0.0)
+    feed(SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=1 << 30), activations[:8])
+    assert SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=1 << 30).images == 8
