@@ -7,7 +7,6 @@ packing are reported apart; everything else a run does, the report included, cou
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import json
 import statistics
@@ -27,8 +26,8 @@ from ndcli.allocator import keep_memory
 from ndengine.datasets.pack import cached_pack
 from ndengine.datasets.packed import PackedDataset
 from ndengine.dissect import dissect_network
-from ndengine.probe import read_batches
 from ndengine.settings import Settings
+from ndkernels.pixels import look_up_pixels
 
 BATCH = 32
 
@@ -38,23 +37,23 @@ class Stop(Exception):  # noqa: N818 - no error
 
 
 def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: int) -> float:
-    """Seconds in the network alone, up to the layer: batches are ready before the clock starts."""
+    """Seconds of a bare pass over decoded images in memory: bytes to a batch, and the network up to the layer."""
     probe, layer, preprocessing = open_network(network, shared, pack.path.parent)
-    module = probe.module
+    module, table = probe.module, preprocessing.table()
+    decoded = pack.images(np.arange(images))
 
     def stop(*args: object) -> None:
         raise Stop
 
     handle = module.get_submodule(layer.path).register_forward_hook(stop)
-    seconds = 0.0
-    size = (224, 224)
+    start = time.perf_counter()
     with torch.inference_mode():
-        for _, batch in read_batches(pack.images, np.arange(images), preprocessing, size=size, batch_size=BATCH):
-            time.sleep(0.02)  # let the reader come to rest
-            start = time.perf_counter()
-            with contextlib.suppress(Stop):
-                module(batch)
-            seconds += time.perf_counter() - start
+        for first in range(0, images, BATCH):
+            try:
+                module(look_up_pixels(decoded[first : first + BATCH], table, preprocessing.order))
+            except Stop:
+                pass
+    seconds = time.perf_counter() - start
     handle.remove()
     return seconds
 

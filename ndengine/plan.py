@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,8 @@ def plan_run(settings: Settings, dataset: PackedDataset, cache: Path, progress: 
     preprocessing = resolve_preprocessing(
         model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale
     )
+    if settings.weights == "random":
+        preprocessing = replace(preprocessing, note="")  # nothing was ever prepared for them
     if preprocessing.note:
         progress.note(preprocessing.note)
     least = settings.min_images

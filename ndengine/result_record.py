@@ -88,7 +88,9 @@ def read_record(folder: Path) -> ResultRecord:
     if not folder.is_dir():
         raise ResultError(f"{folder} is no folder; name the --out of a finished run.")
     if not path.exists():
-        raise ResultError(f"{folder} has no {RECORD}: it is no result or its run did not finish; {AGAIN}.")
+        raise ResultError(
+            f"{folder} has no {RECORD}: it is no result or its run did not finish; run the same command again."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

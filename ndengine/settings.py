@@ -207,6 +207,13 @@ def knobs_of(preset: str, **changes: Any) -> Knobs:
     return replace(PRESETS[preset], **{k: v for k, v in changes.items() if v is not None})
 
 
+def preset_label(record: dict[str, Any]) -> str:
+    """The preset of recorded settings, and the knobs that were set against it: ``paper, overlap twice``."""
+    usual = asdict(PRESETS[record["preset"]])
+    changed = [f"{name.replace('_', ' ')} {value}" for name, value in record["knobs"].items() if value != usual[name]]
+    return ", ".join([record["preset"], *changed])
+
+
 def check_quantile(text: str) -> Decimal:
     """The quantile as an exact decimal.
 

@@ -114,7 +114,7 @@ def tally_layer(
                     maps, part.unit, part.image - first, limits, grid, block, category, counts,
                     once=once, area=area, threads=threads,
                 )  # fmt: skip
-                _draw_masks(masks, top_images, part, maps, limits, grid)
+                _draw_masks(masks, top_images, part, maps, limits, grid, threads)
             advance(last - first)
     return (
         Counts(
@@ -155,9 +155,10 @@ def _draw_masks(
     maps: torch.Tensor,  # [A, h, w]
     limits: torch.Tensor,  # [U]
     grid: Grid,
+    threads: int,
 ) -> None:
     wanted, rank = np.nonzero(top_images[part.unit.numpy()] == part.image.numpy()[:, None])
     if len(wanted):
         unit = part.unit[wanted].long()
-        drawn = mask_maps(maps[wanted], limits[unit], grid).numpy()
+        drawn = mask_maps(maps[wanted], limits[unit], grid, threads=threads).numpy()
         masks[unit.numpy(), rank] = np.packbits(drawn, axis=2)

@@ -35,20 +35,24 @@ def data() -> None:
 def pack(folder: Path, out: Path | None, quiet: bool) -> None:
     """Pack a dataset folder into one HDF5 file that --data takes.
 
-    A run packs a folder by itself and keeps the pack in the cache; pack by hand to move or keep a dataset.
+    A run packs a folder by itself and keeps the pack in the cache; pack by hand to move or keep a dataset. A pack
+    that is up to date is left alone, and a file that is no pack is never replaced.
 
     \b
     Example:
       ndengine data pack broden1_224 --out broden1_224.h5
     """
     from ndengine.datasets.broden import BrodenFolder
-    from ndengine.datasets.pack import pack_dataset
+    from ndengine.datasets.pack import pack_file
 
     source = BrodenFolder(folder)
-    with shown(quiet) as progress, pack_dataset(source, out or Path(f"{source.name}.h5"), progress) as packed:
-        path, images = packed.path, len(packed)
-    if not quiet:
-        say(f"Packed {images:,} images into {path} ({megabytes(path.stat().st_size)}).")
+    with shown(quiet) as progress:
+        packed, written = pack_file(source, out or Path(f"{source.name}.h5"), progress)
+    with packed:
+        text = f"{len(packed):,} images in" if not written else f"Packed {len(packed):,} images into"
+        if not quiet:
+            size = megabytes(packed.path.stat().st_size)
+            say(f"{text} {packed.path} ({size}){'' if written else ', up to date already'}.")
 
 
 @data.command()

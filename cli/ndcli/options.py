@@ -141,7 +141,13 @@ knob_options = together(
     ),
 )
 how_options = together(
-    click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at once."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Images at once; a network may round otherwise in others.",
+    ),
     click.option(
         "--threads",
         type=click.IntRange(min=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ndcli.terminal import print_table, say
+from ndengine.settings import preset_label
 
 if TYPE_CHECKING:
     from ndengine.result import Dissection
@@ -35,7 +36,8 @@ def summary_record(dissection: Dissection) -> dict[str, Any]:
 def print_summary(dissection: Dissection) -> None:
     """Print the counts by layer and by category, then warnings, notes and the report's place."""
     settings = dissection.settings
-    title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {settings['preset']}"
+    title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {preset_label(settings)}"
+    scored = settings["categories"]
     columns = ("layer", "unique top-label", "unique per category", "detectors", "units", "dead units")
     found = {name: layer.summary for name, layer in dissection.layers.items()}
     rows = [
@@ -47,11 +49,12 @@ def print_summary(dissection: Dissection) -> None:
         (name, kind, c.unique_top_label, c.unique_per_category, c.detectors_top_label, c.detectors_per_category)
         for name, s in found.items()
         for kind, c in s.by_category.items()
+        if not scored or kind in scored
     ]
     print_table("By category", ("layer", "category", *schemes), cells, left=2)
     for name, s in found.items():
         for warning in s.warnings:
             say(f"Warning, {name}: {warning}")
-        for note in s.notes:
-            say(f"Note: {note}")
+    for note in dict.fromkeys(note for s in found.values() for note in s.notes):
+        say(f"Note: {note}")
     say(f"Report: {dissection.folder / REPORT}")

@@ -81,6 +81,41 @@ def pack_dataset(
     return PackedDataset(path)
 
 
+def pack_file(source: BrodenFolder, path: Path, progress: Progress = SILENT) -> tuple[PackedDataset, bool]:
+    """Pack a dataset by hand: a pack that is up to date is kept, an older one is replaced, nothing else ever is.
+
+    Parameters
+    ----------
+    source : BrodenFolder
+        The dataset.
+    path : Path
+        The file.
+    progress : Progress
+        Told of each image packed.
+
+    Returns
+    -------
+    PackedDataset
+        The pack, open.
+    bool
+        Whether it was written.
+
+    Raises
+    ------
+    DatasetError
+        If the file is there and is no pack, the dataset is damaged, or the file can't be written.
+    """
+    if path.exists():
+        try:
+            pack = PackedDataset(path)
+        except DatasetError:
+            raise DatasetError(f"{path} exists and is no whole pack; delete it, or choose another --out.") from None
+        if pack.fingerprint == source.fingerprint():
+            return pack, False
+        pack.close()
+    return pack_dataset(source, path, progress), True
+
+
 def _check_space(source: BrodenFolder, folder: Path) -> None:
     """Raise the error of a full disk before an hour is spent on filling it."""
     (ih, iw), (height, width) = source.image_size, source.label_size

@@ -23,6 +23,7 @@ from ndengine.report.figures import (
 )
 from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
 from ndengine.result import Dissection, LayerResult
+from ndengine.settings import preset_label
 
 HERE = Path(__file__).parent
 INDEX = "index.html"
@@ -157,7 +158,8 @@ def _common(dissection: Dissection, title: str) -> dict[str, Any]:
     images = f"{len(dissection.image_names):,} at {dissection.image_size[0]}×{dissection.image_size[1]}"
     facts = [(key, _short_path(settings[key]), str(settings[key])) for key in ("model", "weights")]
     facts += [("dataset", _short_path(settings["data"]), str(settings["data"])), ("images", images, images)]
-    facts += [("preset", settings["preset"], settings["preset"])]
+    preset = preset_label(settings)
+    facts += [("preset", preset, preset)]
     knobs = settings["knobs"]
     rule = {">": "above", ">=": "of at least"}[knobs["detector"]]
     return {

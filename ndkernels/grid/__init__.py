@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ndkernels.threads import run_parts, split_range
+
 Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "align-corners"]
 
 # The largest fraction a table holds. Below it, `a + f·(b - a)` in float32 never exceeds max(a, b).
@@ -231,7 +233,7 @@ def _round(value: Fraction) -> int:
     return floor(value + Fraction(1, 2))
 
 
-def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
+def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1) -> Tensor:
     """Masks of activation maps on the label grid: upsampled first, then compared, strictly greater.
 
     Parameters
@@ -242,6 +244,8 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
         ``[A]`` float32, one a map.
     grid : Grid
         Tables for h×w on H×W.
+    threads : int
+        Threads, which split the maps.
 
     Returns
     -------
@@ -259,7 +263,13 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid) -> Tensor:
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
         raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
     out = np.empty((len(maps), len(grid.rows.lower), len(grid.columns.lower)), np.bool_)
-    cpu.mask_maps(maps.contiguous().numpy(), thresholds.contiguous().numpy(), *tables(grid), out)
+    values, limits, edges = maps.contiguous().numpy(), thresholds.contiguous().numpy(), split_range(len(maps), threads)
+
+    def mask_part(p: int) -> None:
+        part = slice(edges[p], edges[p + 1])
+        cpu.mask_maps(values[part], limits[part], *tables(grid), out[part])
+
+    run_parts(mask_part, threads)
     return torch.from_numpy(out)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.packed import PackedDataset
 from tests.cli.conftest import Invoke
 from tests.engine.tinybroden import LABEL_SIZE, write_map
@@ -21,6 +23,21 @@ def test_pack_writes_one_file(invoke: Invoke, broden: Path, tmp_path: Path) -> N
     with PackedDataset(path) as packed:
         assert len(packed) == 12
     assert [file.name for file in path.parent.iterdir()] == ["set.h5"]
+
+
+def test_pack_keeps_what_is_up_to_date_and_what_is_not_its_own(
+    invoke: Invoke, fails: Callable[..., str], broden: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "set.h5"
+    invoke("data", "pack", broden, "--out", path)
+    before = path.stat().st_mtime_ns
+    assert invoke("data", "pack", broden, "--out", path).stdout.startswith(f"12 images in {path} (")
+    assert path.stat().st_mtime_ns == before
+    os.utime(broden / "images" / BrodenFolder(broden).image_names[0], (1, 1))
+    assert invoke("data", "pack", broden, "--out", path).stdout.startswith("Packed 12 images")
+    path.write_text("precious")
+    assert "exists and is no whole pack; delete it" in fails("data", "pack", broden, "--out", path)
+    assert path.read_text() == "precious"
 
 
 def test_pack_names_the_file_after_the_folder(

@@ -100,7 +100,7 @@ def reseal(folder: Path, name: str, layer: int = 0) -> None:
 @pytest.mark.parametrize(
     ("change", "file", "message"),
     [
-        (remove("result.json"), "", r"has no result\.json: .* did not finish; run .* --overwrite"),
+        (remove("result.json"), "", r"has no result\.json: .* did not finish; run the same command again"),
         (rewrite("result.json"), "result.json", "can't be read as JSON"),
         (truncate("result.json"), "result.json", "can't be read as JSON"),
         (lambda folder: (folder / "result.json").write_text("[1]"), "result.json", "no result of ndengine"),
