@@ -7,6 +7,7 @@ packing are reported apart; everything else a run does, the report included, cou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import statistics
@@ -49,10 +50,8 @@ def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: in
     start = time.perf_counter()
     with torch.inference_mode():
         for first in range(0, images, BATCH):
-            try:
+            with contextlib.suppress(Stop):
                 module(look_up_pixels(decoded[first : first + BATCH], table, preprocessing.order))
-            except Stop:
-                pass
     seconds = time.perf_counter() - start
     handle.remove()
     return seconds
