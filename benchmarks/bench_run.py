@@ -81,7 +81,11 @@ def time_runs(args: argparse.Namespace, network: Network, scratch: Path) -> dict
     packing = time.perf_counter() - start
     images = args.images or len(pack)
     settings = settings_of(network, args.shared, data, args.threads, images)
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import ndcli.main, ndengine.dissect"], check=True)
+    importing = time.perf_counter() - start
     rounds = []
+    compiling = 0.0
     stages: dict[str, float] = {}
     for turn in range(args.repeats + 1):  # the first turn warms up: it compiles and fills caches
         bare = bare_forward(network, args.shared, pack, images)
@@ -90,6 +94,7 @@ def time_runs(args: argparse.Namespace, network: Network, scratch: Path) -> dict
         whole = time.perf_counter() - start
         stages = result.provenance["seconds"]
         whole -= stages["compile"]
+        compiling = compiling or stages["compile"]
         print(
             f"{'warm-up' if turn == 0 else f'turn {turn}'}: bare {bare:.2f} s, whole run {whole:.2f} s, "
             f"ratio {whole / bare:.3f}"
@@ -104,6 +109,8 @@ def time_runs(args: argparse.Namespace, network: Network, scratch: Path) -> dict
         "ratio": statistics.median(ratios),
         "ratio_range": [ratios[0], ratios[-1]],
         "packing_seconds": packing,
+        "import_seconds": importing,
+        "compile_seconds": compiling,
         "last_run_seconds": stages,
     }
 
@@ -171,7 +178,9 @@ def main() -> None:
             f"{network.model} {network.layer}, {found['images']} images, {args.threads} threads: bare forward "
             f"{found['bare_ms_per_image']:.1f} ms an image, whole run {found['whole_ms_per_image']:.1f}, ratio "
             f"{found['ratio']:.3f} ({found['ratio_range'][0]:.3f} to {found['ratio_range'][1]:.3f}); "
-            f"packing {found['packing_seconds']:.1f} s; last run by stage: {found['last_run_seconds']}"
+            f"apart from that: imports {found['import_seconds']:.1f} s, compilation (or loading what is compiled) "
+            f"{found['compile_seconds']:.1f} s, packing {found['packing_seconds']:.1f} s; "
+            f"last run by stage: {found['last_run_seconds']}"
         )
         if args.memory:
             content["memory"] = watch_memory(args, network, Path(folder))
