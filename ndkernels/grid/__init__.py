@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ndkernels.devices import check_devices, on_gpu
 from ndkernels.threads import run_parts, split_range
 
 Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "align-corners"]
@@ -80,6 +81,11 @@ class Grid:
     columns: Axis
     geometry: Geometry
     note: str = ""
+
+    def to(self, device: torch.device | str) -> Grid:
+        """The same with its tables on a device."""
+        rows, columns = (Axis(a.lower.to(device), a.fraction.to(device), a.samples) for a in (self.rows, self.columns))
+        return Grid(rows, columns, self.geometry, self.note)
 
 
 def make_axis(first: Fraction, step: Fraction, samples: int, size: int) -> Axis:
@@ -241,27 +247,36 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1)
     maps : Tensor
         ``[A, h, w]`` float32 activation maps, finite, magnitudes up to 2^126.
     thresholds : Tensor
-        ``[A]`` float32, one a map.
+        ``[A]`` float32, one a map, on the maps' device.
     grid : Grid
-        Tables for h×w on H×W.
+        Tables for h×w on H×W, on any device.
     threads : int
-        Threads, which split the maps.
+        Threads, which split the maps, on a CPU.
 
     Returns
     -------
     Tensor
-        ``[A, H, W]`` bool.
+        ``[A, H, W]`` bool, on the maps' device.
 
     Raises
     ------
     ValueError
         If shapes or types do not fit.
     """
-    from ndkernels.grid import cpu
-
     check_maps(maps, grid)
+    check_devices(maps=maps, thresholds=thresholds)
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
         raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
+    if on_gpu(maps):
+        from ndkernels.grid import gpu
+
+        there = grid.to(maps.device)
+        return gpu.mask_maps(
+            maps.contiguous(), thresholds.contiguous(),
+            there.rows.lower, there.rows.fraction, there.columns.lower, there.columns.fraction,
+        )  # fmt: skip
+    from ndkernels.grid import cpu
+
     out = np.empty((len(maps), len(grid.rows.lower), len(grid.columns.lower)), np.bool_)
     values, limits, edges = maps.contiguous().numpy(), thresholds.contiguous().numpy(), split_range(len(maps), threads)
 

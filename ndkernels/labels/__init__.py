@@ -61,6 +61,10 @@ class LabelBlock:
         """H and W."""
         return self.codes.shape[1], self.codes.shape[2]
 
+    def to(self, device: torch.device | str) -> LabelBlock:
+        """The same on a device."""
+        return LabelBlock(*(t.to(device) for t in tensors(self)))
+
 
 def code_dtype(shape: tuple[int, int]) -> type[np.uint16] | type[np.int32]:
     """The type of pixel codes on an H×W grid: as many combinations as pixels must fit."""
@@ -235,7 +239,7 @@ def carried_categories(block: LabelBlock, category: NDArray[np.int32], categorie
 
 def check_concepts(block: LabelBlock, concepts: int) -> None:
     """Raise ValueError if a block holds a concept id above ``concepts``."""
-    highest = max(int(t.numpy().max(initial=0)) for t in (block.entry_concept, block.whole_concept))
+    highest = max(int(t.max()) if len(t) else 0 for t in (block.entry_concept, block.whole_concept))
     if highest > concepts:
         raise ValueError(f"the labels hold concept {highest}, above the highest expected one, {concepts}")
 

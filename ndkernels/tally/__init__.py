@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ndkernels.devices import check_devices, on_gpu
 from ndkernels.grid import Grid, check_maps
 from ndkernels.labels import LabelBlock, carried_categories, check_concepts, tensors
 
@@ -42,12 +42,12 @@ class UnitCounts:
     unit_area_all: Tensor
 
     @staticmethod
-    def zeros(units: int, concepts: int, categories: int) -> UnitCounts:
+    def zeros(units: int, concepts: int, categories: int, device: torch.device | str = "cpu") -> UnitCounts:
         """Counts of nothing yet."""
         return UnitCounts(
-            torch.zeros((units, concepts), dtype=torch.int64),
-            torch.zeros((units, categories), dtype=torch.int64),
-            torch.zeros(units, dtype=torch.int64),
+            torch.zeros((units, concepts), dtype=torch.int64, device=device),
+            torch.zeros((units, categories), dtype=torch.int64, device=device),
+            torch.zeros(units, dtype=torch.int64, device=device),
         )
 
 
@@ -56,8 +56,8 @@ def list_maps(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n, u = activations.shape[:2]
     return (
         activations.flatten(0, 1),
-        torch.arange(u, dtype=torch.int32).repeat(n),
-        torch.arange(n, dtype=torch.int32).repeat_interleave(u),
+        torch.arange(u, dtype=torch.int32, device=activations.device).repeat(n),
+        torch.arange(n, dtype=torch.int32, device=activations.device).repeat_interleave(u),
     )
 
 
@@ -78,7 +78,8 @@ def tally_units(
     """Add the counts of a list of maps.
 
     Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold;
-    nothing upsampled is ever stored.
+    nothing upsampled is ever stored. All tensors lie on one device, whose kernels do the work; only the grid may
+    come from another.
 
     Parameters
     ----------
@@ -102,14 +103,15 @@ def tally_units(
         Over which images a unit's area counts for a category: those that carry a label of the ``category``,
         those where the mask ``touched`` one, or ``all``.
     threads : int
-        Threads, which split the units.
+        Threads, which split the units, on a CPU.
 
     Raises
     ------
     ValueError
-        If shapes, types or ranges do not fit each other.
+        If shapes, types, ranges or devices do not fit each other.
     """
     _check(maps, unit, image, thresholds, grid, labels, category, counts, area)
+    grid = grid.to(maps.device)
     tally_maps(
         maps.contiguous(),
         unit.contiguous(),
@@ -167,6 +169,31 @@ def tally_maps(
     )
 
 
+@tally_maps.register_kernel("cuda")
+def tally_maps_gpu(
+    maps: Tensor,
+    unit: Tensor,
+    image: Tensor,
+    thresholds: Tensor,
+    tables: list[Tensor],
+    labels: list[Tensor],
+    category: Tensor,
+    once: bool,
+    area: int,
+    threads: int,
+    intersection: Tensor,
+    unit_area: Tensor,
+    unit_area_all: Tensor,
+) -> None:
+    """The same on a GPU, which has no use for threads."""
+    from ndkernels.tally import gpu
+
+    gpu.tally_maps(
+        maps, unit, image, thresholds, tables, LabelBlock(*(t.contiguous() for t in labels)), category, once, area,
+        intersection, unit_area, unit_area_all,
+    )  # fmt: skip
+
+
 @tally_maps.register_fake
 def _(
     maps: Tensor,
@@ -213,15 +240,21 @@ def _check(
     ):
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} must be {dtype} {list(shape)}, not {tensor.dtype} {list(tensor.shape)}")
+    for name, tensor in vars(counts).items():
+        if on_gpu(tensor) and not tensor.is_contiguous():
+            raise ValueError(f"{name} must be contiguous on a GPU; make it so with .contiguous()")
     if area not in AREAS:
         raise ValueError(f"area must be one of {', '.join(AREAS)}, not {area!r}")
+    check_devices(
+        maps=maps, unit=unit, image=image, thresholds=thresholds, labels=labels.codes, category=category, **vars(counts)
+    )
     check_concepts(labels, concepts)
     for name, tensor, least, most in (
         ("unit", unit, 0, units),
         ("image", image, 0, len(labels)),
         ("category", category, -1, categories),
     ):
-        if len(tensor) and not (least <= tensor.numpy().min() and tensor.numpy().max() < most):
+        if len(tensor) and bool(((tensor < least) | (tensor >= most)).any()):
             raise ValueError(f"{name} must lie between {least} and {most - 1}")
-    if len(image) and bool((np.diff(image.numpy()) < 0).any()):
+    if bool((image.diff() < 0).any()):
         raise ValueError("maps must be sorted by image")

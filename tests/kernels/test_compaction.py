@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ndkernels import sieve
+import ndkernels.sieve.survivors
 from ndkernels.sieve import compact_survivors, pack_maps
 
 
@@ -17,7 +17,7 @@ def test_portions(portion: int, threads: int, monkeypatch: pytest.MonkeyPatch) -
     low, high = torch.tensor([0.0, 1.0, -1.0, 2.0]), torch.tensor([1.5, 1.0, 2.0, 9.0])
     survivors = pack_maps(maps, maximum, low, 0, 1)
     expected = pack_maps(maps, maximum, high, 0, 1)
-    monkeypatch.setattr(sieve, "DENSE_BYTES", portion)
+    monkeypatch.setattr(ndkernels.sieve.survivors, "DENSE_BYTES", portion)
     found = compact_survivors(survivors, high, threads=threads)
     assert 0 < len(found) < len(survivors)
     for name in ("image", "unit", "bitmap", "values"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ndkernels.pixels import look_up_pixels, naive
+from ndkernels.pixels import gpu, look_up_pixels, naive
 
 RNG = np.random.default_rng(4)
 TABLE = RNG.standard_normal((3, 256)).astype(np.float32)
@@ -20,6 +20,15 @@ def test_equals_naive(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
     images = RNG.integers(0, 256, shape, dtype=np.uint8)
     batch = look_up_pixels(images, TABLE, order)
     assert batch.shape == (shape[0], 3, shape[1], shape[2])
+    assert batch.is_contiguous(memory_format=torch.channels_last) or shape[0] == 0
+    np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), naive.look_up_pixels(images, TABLE, order))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 0)])
+@pytest.mark.parametrize("shape", [(2, 7, 5, 3), (0, 4, 4, 3)])
+def test_the_lookup_of_a_gpu_equals_naive(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+    images = RNG.integers(0, 256, shape, dtype=np.uint8)
+    batch = gpu.look_up_pixels(torch.from_numpy(images), torch.from_numpy(TABLE), order)
     assert batch.is_contiguous(memory_format=torch.channels_last) or shape[0] == 0
     np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), naive.look_up_pixels(images, TABLE, order))
 

@@ -1,0 +1,38 @@
+"""Every Triton flag, in one place."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | int, warps: int = 1, **constants: Any) -> None:
+    """Run a kernel on the device of its first tensor, which need not be the current one.
+
+    Floating-point fusion stays off: a fused multiply-add rounds once instead of twice, and moves mask pixels.
+
+    Parameters
+    ----------
+    kernel : triton.JITFunction
+    grid : tuple of int
+        Programs along each axis; nothing happens where one of them is 0.
+    *arguments : Tensor or int
+        The kernel's arguments that are not compile-time constants, in order.
+    warps : int
+        Warps (on AMD: wavefronts) a program. Most kernels use one: it needs no barrier to agree with itself.
+    **constants
+        The compile-time constants.
+    """
+    if 0 in grid:
+        return
+    device = next(a.device for a in arguments if isinstance(a, Tensor))
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernel[grid](*arguments, **constants, num_warps=warps, num_stages=1, enable_fp_fusion=False)
+
+
+def power_of_two(least: int) -> int:
+    """The smallest power of two that is not below ``least``."""
+    return 1 << (least - 1).bit_length()
