@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from ndengine.clock import Clock
 from ndengine.datasets.open import data_fingerprint, open_dataset
+from ndengine.devices import idle_gpu_note, open_device
 from ndengine.errors import ModelError, ResultError, SpoolError
 from ndengine.models.download import hash_file
 from ndengine.models.layers import Layer
@@ -30,7 +32,7 @@ from ndengine.threshold import find_thresholds
 from ndengine.workspace import REPORT, Workspace, claim
 from ndkernels.grid import make_grid
 from ndkernels.sieve import NonFiniteError
-from ndkernels.warm import warm_up
+from ndkernels.warm import warm_up, warm_up_gpu
 
 
 def dissect_network(
@@ -68,12 +70,15 @@ def dissect_network(
             refuse_other_settings(settings, out)
             workspace.sweep()
             return _show_again(settings, out, progress)
+        device = open_device(settings.device)
+        if note := idle_gpu_note(device):
+            progress.note(note)
         with clock.stage("data"):
             dataset = open_dataset(settings.data, cache, progress)
         with dataset:
-            run = plan_run(settings, dataset, cache, progress, clock)
+            run = plan_run(settings, dataset, device, cache, progress, clock)
             with clock.stage("compile"):
-                warm_up()
+                compile_kernels(run, progress)
             if not overwrite:
                 refuse_other_spools(run, workspace)
             # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
@@ -92,6 +97,22 @@ def dissect_network(
             write_result(run.dissection(workspace.staging, layers, run.provenance(clock, *facts)))
             workspace.publish([folder for _, folder in run.homes])
     return load(out)
+
+
+def compile_kernels(run: Run, progress: Progress) -> None:
+    """Compile what the run will call, or find it in the compilers' caches."""
+    with progress.stage("compile", len(run.homes), "layers") as advance:
+        warm_up()
+        for layer, _ in run.homes:
+            if run.device.type == "cuda":
+                warm_up_gpu(
+                    layer.shape[1:],
+                    run.dataset.label_size,
+                    len(run.dataset.vocabulary.categories),
+                    run.settings.knobs.area,
+                    device=run.device,
+                )
+            advance(1)
 
 
 def refuse_other_settings(settings: Settings, out: Path) -> None:
@@ -144,16 +165,24 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
         home = workspace.staging / folder
         home.mkdir()
         shape = (len(run.indices), *layer.shape)
-        return DenseSpool(home / ACTIVATIONS, shape, above, settings.top_images, threads=settings.threads)
+        return DenseSpool(
+            home / ACTIVATIONS, shape, above, settings.top_images, threads=settings.threads, device=run.device
+        )
     home = workspace.spools / folder
     if settings.spool == "memory":
-        return SurvivorSpool(units, above, settings.top_images, threads=settings.threads)
+        return SurvivorSpool(units, above, settings.top_images, threads=settings.threads, device=run.device)
     memory = available_bytes() // len(run.homes) if settings.spool == "auto" else 0
 
     def take_up() -> SurvivorSpool:
         claim_folder(home, run.spool_key(layer))
         return SurvivorSpool(
-            units, above, settings.top_images, threads=settings.threads, folder=home, memory_bytes=memory
+            units,
+            above,
+            settings.top_images,
+            threads=settings.threads,
+            device=run.device,
+            folder=home,
+            memory_bytes=memory,
         )
 
     try:
@@ -168,7 +197,7 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
 def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
     """Run the network over all images that the spools lack; gives the place of the first of them."""
     layers = [layer for layer, _ in run.homes]
-    probe = Probe(run.model.module, layers)
+    probe = Probe(run.model.module, layers, run.device)
     start = min(spool.images for spool in spools)
     batches = read_batches(
         run.dataset.images,
@@ -177,25 +206,33 @@ def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
         size=run.size,
         batch_size=run.settings.batch_size,
         start=start,
+        device=run.device,
     )
     with progress.stage("probe", len(run.indices), "images") as advance:
         advance(start)
         for first, batch in batches:
             activations = probe.activations(batch)
             for layer, spool in zip(layers, spools, strict=True):
-                try:
+                with naming_non_finite(run, layer, spool):
                     spool.add(activations[layer.path], first)
-                except NonFiniteError as error:
-                    place = max(first, spool.images) + error.image
-                    raise ModelError(
-                        f"Layer {layer.name} gives {error.value} in unit {error.unit + 1} on image "
-                        f"{run.dataset.image_names[run.indices[place]]}; "
-                        "check the weights, and --mean, --std and --scale."
-                    ) from None
             advance(len(batch))
-    for spool in spools:
-        spool.close()
+    for layer, spool in zip(layers, spools, strict=True):
+        with naming_non_finite(run, layer, spool):
+            spool.close()
     return start
+
+
+@contextmanager
+def naming_non_finite(run: Run, layer: Layer, spool: Spool) -> Iterator[None]:
+    """Turn an activation that is not finite into a ModelError that names layer, unit and image."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise ModelError(
+            f"Layer {layer.name} gives {error.value} in unit {error.unit + 1} on image "
+            f"{run.dataset.image_names[run.indices[spool.images + error.image]]}; "
+            "check the weights, and --mean, --std and --scale."
+        ) from None
 
 
 def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress) -> LayerResult:
@@ -210,8 +247,8 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
         progress.note(notes[-1])
     with clock.stage("threshold"):
         thresholds = find_thresholds(spool, run.above(layer), threads=settings.threads)
-    dead = spool.tops.dead.numpy()
-    top_images = np.where(dead[:, None], -1, spool.tops.images.numpy())
+    dead = spool.tops.dead.cpu().numpy()
+    top_images = np.where(dead[:, None], -1, spool.tops.images.cpu().numpy())
     with clock.stage("tally"):
         counts, masks = tally_layer(
             spool.survivors(),
@@ -224,6 +261,7 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
             area=knobs.area,
             top_images=top_images,
             threads=settings.threads,
+            device=run.device,
             progress=progress,
         )
     if isinstance(spool, DenseSpool):
@@ -256,7 +294,7 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
         counts=counts,
         dead=dead,
         top_images=top_images,
-        top_values=np.where(top_images >= 0, spool.tops.values.numpy(), np.float32(0)),
+        top_values=np.where(top_images >= 0, spool.tops.values.cpu().numpy(), np.float32(0)),
         top_masks=masks,
         scores=scores,
         summary=summary,

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ndengine.clock import Clock, peak_memory_bytes
 from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
+from ndengine.devices import describe_gpu
 from ndengine.errors import ModelError
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
@@ -44,6 +46,8 @@ class Run:
         Height and width of the network's input.
     min_images : int
         Images that a concept needs to be scored.
+    device : torch.device
+        Where the network runs and its activations are counted.
     """
 
     settings: Settings
@@ -54,6 +58,7 @@ class Run:
     preprocessing: Preprocessing
     size: tuple[int, int]
     min_images: int
+    device: torch.device
 
     def images(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Images by their place in the run: ``[B, ih, iw, 3]`` uint8."""
@@ -81,6 +86,7 @@ class Run:
             "preprocessing": self.preprocessing.record(),
             "quantile": self.settings.knobs.quantile,
             "top_images": self.settings.top_images,
+            "device": self.device.type,  # a network rounds otherwise on a GPU
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
@@ -131,11 +137,19 @@ class Run:
             "images_probed": probed,
             "images_per_second": round(probed / seconds, 2) if seconds else None,
             "peak_memory_bytes": peak_memory_bytes(),
+            "gpu": describe_gpu(self.device),
             **describe_machine(),
         }
 
 
-def plan_run(settings: Settings, dataset: PackedDataset, cache: Path, progress: Progress, clock: Clock) -> Run:
+def plan_run(
+    settings: Settings,
+    dataset: PackedDataset,
+    device: torch.device,
+    cache: Path,
+    progress: Progress,
+    clock: Clock,
+) -> Run:
     """Load the network, find its layers and settle every default."""
     check_categories(settings.categories, dataset.vocabulary)
     size = settings.size or dataset.image_size
@@ -173,4 +187,5 @@ def plan_run(settings: Settings, dataset: PackedDataset, cache: Path, progress: 
         preprocessing=preprocessing,
         size=size,
         min_images=least,
+        device=device,
     )

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ndengine.devices import CPU, exact_arithmetic
 from ndengine.errors import ModelError
 from ndengine.models.layers import Layer, layer_maps
 from ndengine.models.preprocess import Preprocessing, resize_images
@@ -33,6 +34,7 @@ def read_batches(
     size: tuple[int, int],
     batch_size: int,
     start: int = 0,
+    device: torch.device = CPU,
 ) -> Iterator[tuple[int, Tensor]]:
     """Read and normalise images on a thread of their own, a few batches ahead.
 
@@ -50,6 +52,8 @@ def read_batches(
         Images in a batch.
     start : int
         The place in ``indices`` to begin at.
+    device : torch.device
+        Where batches are wanted.
 
     Yields
     ------
@@ -62,7 +66,7 @@ def read_batches(
 
     def load(first: int) -> Tensor:
         pixels = resize_images(images(indices[first : first + batch_size]), size)
-        return look_up_pixels(pixels, table, preprocessing.order)
+        return look_up_pixels(pixels, table, preprocessing.order, device=device)
 
     ready: queue.Queue[tuple[int, Tensor] | BaseException | None] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
@@ -106,6 +110,8 @@ class Probe:
         In evaluation mode; its memory format becomes channels-last, which is the faster one for convolutions.
     layers : sequence of Layer
         Of a layer that runs several times in a pass, the last output counts.
+    device : torch.device
+        Where it runs; the module is moved there.
 
     Attributes
     ----------
@@ -116,8 +122,9 @@ class Probe:
     Outputs are copied when they appear: an in-place ReLU behind a layer does not change them.
     """
 
-    def __init__(self, module: nn.Module, layers: Sequence[Layer]) -> None:
-        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, module: nn.Module, layers: Sequence[Layer], device: torch.device = CPU) -> None:
+        self.module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = device
         self._layers = {layer.path: layer for layer in layers}
 
     def activations(self, batch: Tensor) -> dict[str, Tensor]:
@@ -126,12 +133,12 @@ class Probe:
         Parameters
         ----------
         batch : Tensor
-            ``[N, 3, height, width]`` float32.
+            ``[N, 3, height, width]`` float32, on the probe's device.
 
         Returns
         -------
         dict of str to Tensor
-            By path: ``[N, U, h, w]`` float32, contiguous, shared with nobody.
+            By path: ``[N, U, h, w]`` float32, contiguous, shared with nobody, on the probe's device.
 
         Raises
         ------
@@ -153,7 +160,7 @@ class Probe:
 
             return hook
 
-        with ExitStack() as hooks, torch.inference_mode():
+        with ExitStack() as hooks, torch.inference_mode(), exact_arithmetic(self._device):
             for path in self._layers:
                 hooks.callback(self.module.get_submodule(path).register_forward_hook(keep(path)).remove)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -109,6 +110,9 @@ class Settings:
         The value that a white pixel has before the mean is taken off; None means the model's own.
     top_images : int
         Images shown for each unit.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``: where the network runs and its activations are counted. Counts of the same
+        activations do not depend on it, but a network rounds otherwise on a GPU.
     batch_size, threads, spool
         How the run is carried out; counts of the same activations do not depend on them.
     """
@@ -130,19 +134,22 @@ class Settings:
     channels: str | None = None
     scale: float | None = None
     top_images: int = 5
+    device: str = "cpu"
     batch_size: int = 32
     threads: int = 1
     spool: SpoolKind = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("model", "weights", "data"):
-            object.__setattr__(self, name, str(getattr(self, name)))  # a Path will do
+        for name in ("model", "weights", "data", "device"):
+            object.__setattr__(self, name, str(getattr(self, name)))  # a Path will do, and a torch.device
         for name in ("layers", "categories"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise SettingsError(f"{name} is the text {value!r}; use a tuple of names.")
             object.__setattr__(self, name, tuple(value))
         check_quantile(self.knobs.quantile)
+        if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", self.device):
+            raise SettingsError(f"device is {self.device!r}; use cpu, cuda or cuda:N.")
         for name, value, allowed in (
             ("preset", self.preset, tuple(PRESETS)),
             ("geometry", self.knobs.geometry, GEOMETRIES),
@@ -181,7 +188,10 @@ class Settings:
         list of str
             Dotted names, sorted; empty when both runs compute the same.
         """
-        mine, theirs = _flat(self.record()), _flat(other)
+        # One GPU is as good as another; a result of before there was a choice is a CPU's.
+        mine, theirs = (
+            _flat({**record, "device": record.get("device", "cpu").split(":")[0]}) for record in (self.record(), other)
+        )
         names = set(mine) | set(theirs)
         return sorted(n for n in names if mine.get(n) != theirs.get(n) and n not in HOW) + (
             ["spool"]

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ndengine import spool_files
+from ndengine.devices import CPU
 from ndengine.errors import SpoolError
 from ndengine.hdf5 import DiskFile, close_hdf5
 from ndengine.tops import TopImages
 from ndkernels.sieve import (
+    Passing,
     Sieve,
     Survivors,
     compact_survivors,
@@ -90,7 +92,9 @@ class SurvivorSpool:
     top_images : int
         T.
     threads : int
-        Threads of the sieve.
+        Threads of the sieve, on a CPU.
+    device : torch.device
+        Where the activations are. Of a GPU's, the survivors are fetched while it computes the next batch.
     folder : Path or None
         Where segments go on disk; None keeps them in memory.
     memory_bytes : int
@@ -110,12 +114,15 @@ class SurvivorSpool:
         top_images: int,
         *,
         threads: int = 1,
+        device: torch.device = CPU,
         folder: Path | None = None,
         memory_bytes: int = 0,
     ) -> None:
-        self._sieve = Sieve(units, above, threads)
-        self.tops = TopImages(units, top_images)
+        self._sieve = Sieve(units, above, threads, device)
+        self.tops = TopImages(units, top_images, device)
         self.images = 0
+        self._passing: Passing | None = None  # the last batch, as long as a GPU is at work on it
+        self._started = 0
         self._folder = folder
         self._memory_bytes = memory_bytes if folder else None
         self._pending: list[Survivors] = []
@@ -143,28 +150,39 @@ class SurvivorSpool:
         return sum(s.nbytes for s in self._pending) + sum(s.nbytes for s, _ in self._held)
 
     def add(self, activations: Tensor, first_image: int) -> None:
-        """Sieve one batch.
+        """Sieve one batch; a GPU may still be at work on it when this returns.
 
         Raises
         ------
         ndkernels.sieve.NonFiniteError
-            If an activation is not finite.
+            If an activation of this batch, or of the one before, is not finite; its image counts from ``images``.
         SpoolError
             If the disk refuses.
         """
-        skip = self.images - first_image
+        skip = max(self.images, self._started) - first_image
         if skip >= len(activations):
             return
         if skip < 0:
-            raise ValueError(f"images from {self.images} to {first_image} are missing")
-        activations, first_image = activations[skip:], self.images
-        survivors, maximum, minimum = self._sieve.add(activations, first_image)
-        self.tops.add(maximum, minimum, first_image)
-        self.images += len(activations)
+            raise ValueError(f"images from {first_image + skip} to {first_image} are missing")
+        activations, first_image = activations[skip:], first_image + skip
+        passing = self._sieve.start(activations, first_image)
+        self.settle()
+        self._passing, self._started = passing, first_image + len(activations)
+        if not passing.queued:
+            self.settle()
+
+    def settle(self) -> None:
+        """Take in the batch that a GPU was at work on, if there is one; raises what :meth:`add` does."""
+        if self._passing is None:
+            return
+        survivors, maximum, minimum = self._passing.finish(fetch=True)
+        self._passing = None
+        self.tops.add(maximum, minimum, self.images)
+        self.images = self._started
         self._pending.append(survivors)
         late = self._folder is not None and time.monotonic() - self._opened > SEGMENT_SECONDS
         if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
-            self.close(write=late)
+            self._close(write=late)
         if self.nbytes >= 2 * self._compacted:
             self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
             self._compacted = max(self.nbytes, LEAST_COMPACTION_BYTES // 2)
@@ -179,17 +197,27 @@ class SurvivorSpool:
 
     def compact(self, bound: Tensor) -> None:
         """Drop what the higher bound rules out; each segment on disk is replaced in one step."""
-        self.close()
+        self._close()
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
         for i, path in enumerate(self._files):
             survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
             state, last = spool_files.read_state(path)
-            spool_files.write_segment(path, survivors, {**state, "bound": self.bound.numpy()}, last)
+            spool_files.write_segment(path, survivors, {**state, "bound": self.bound.cpu().numpy()}, last)
             self._file_bytes[i] = survivors.nbytes
         self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
 
     def close(self, *, write: bool = False) -> None:
-        """Close the segment that is being filled; ``write`` takes what is in memory to the disk, if there is one."""
+        """Take in what is on its way, and close the segment that is being filled.
+
+        Parameters
+        ----------
+        write : bool
+            Take what is in memory to the disk, if there is one.
+        """
+        self.settle()
+        self._close(write=write)
+
+    def _close(self, *, write: bool = False) -> None:
         self._opened = time.monotonic()
         if self._pending:
             segment = join_survivors(self._pending)
@@ -213,7 +241,7 @@ class SurvivorSpool:
         return self._folder / f"segment-{number:06d}.h5"
 
     def _write(self, number: int, segment: Survivors, last: int) -> None:
-        state: dict[str, NDArray[Any]] = {"bound": self.bound.numpy(), **self.tops.state()}
+        state: dict[str, NDArray[Any]] = {"bound": self.bound.cpu().numpy(), **self.tops.state()}
         spool_files.write_segment(self._path(number), segment, state, last)
 
     def _resume(self, folder: Path) -> None:
@@ -226,7 +254,7 @@ class SurvivorSpool:
         self._files = sorted(folder.glob("segment-*.h5"))
         if not self._files:
             return
-        bound = self.bound
+        bound = self.bound.cpu()
         for i, path in enumerate(self._files):
             if path.name != f"segment-{i:06d}.h5":
                 raise SpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
@@ -250,17 +278,24 @@ class DenseSpool:
         The file, complete once :meth:`finish` has renamed it.
     shape : tuple of int
         N, U, h and w.
-    above, top_images, threads
+    above, top_images, threads, device
         As in :class:`SurvivorSpool`.
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, int, int, int], above: int, top_images: int, *, threads: int = 1
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        above: int,
+        top_images: int,
+        *,
+        threads: int = 1,
+        device: torch.device = CPU,
     ) -> None:
         self.path = path
-        self.tops = TopImages(shape[1], top_images)
+        self.tops = TopImages(shape[1], top_images, device)
         self.images = 0
-        self._sieve = Sieve(shape[1], above, threads)
+        self._sieve = Sieve(shape[1], above, threads, device)
         self._rows: list[NDArray[np.float32]] = []
         self._image_bytes = 4 * shape[1] * shape[2] * shape[3]
         chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
@@ -287,7 +322,7 @@ class DenseSpool:
             raise ValueError(f"images from {self.images} to {first_image} are missing")
         _, maximum, minimum = self._sieve.add(activations, first_image)
         self.tops.add(maximum, minimum, first_image)
-        self._rows.extend(activations.contiguous().numpy())
+        self._rows.extend(activations.contiguous().cpu().numpy())
         self.images += len(activations)
         whole = self._data.chunks[0]
         written = self.images - len(self._rows)
@@ -302,7 +337,7 @@ class DenseSpool:
         """Survivors under the present bound, sieved anew from the file."""
         try:
             for start in range(0, self.images, self._data.chunks[0]):
-                maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy())
+                maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy()).to(self.bound.device)
                 yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
         except OSError as error:
             raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error

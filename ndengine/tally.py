@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
+from ndengine.devices import CPU
 from ndengine.progress import SILENT, Progress
 from ndengine.settings import Area, Overlap
 from ndkernels.grid import Grid, mask_maps
@@ -18,6 +19,7 @@ from ndkernels.sieve import Survivors, expand_survivors, join_survivors, split_s
 from ndkernels.tally import UnitCounts, tally_units
 
 BLOCK_IMAGES = 64
+GPU_BLOCK_IMAGES = 256  # a GPU takes longer to be told than to count
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ def tally_layer(
     area: Area,
     top_images: NDArray[np.int64],  # [U, T]
     threads: int = 1,
+    device: torch.device = CPU,
     progress: Progress = SILENT,
 ) -> tuple[Counts, NDArray[np.uint8]]:
     """Count all units against all concepts.
@@ -83,7 +86,9 @@ def tally_layer(
     top_images : ndarray of int64, [U, T]
         The images on which masks are wanted; -1 for none.
     threads : int
-        Threads to count with; the counts do not depend on it.
+        Threads to count with, on a CPU; the counts do not depend on it.
+    device : torch.device
+        Where to count; the counts do not depend on it either.
 
     Returns
     -------
@@ -93,13 +98,14 @@ def tally_layer(
     """
     units, concepts = len(thresholds), len(vocabulary.names)
     height, width = len(grid.rows.lower), len(grid.columns.lower)
-    limits = torch.from_numpy(thresholds)
-    category = torch.from_numpy(vocabulary.primary.astype(np.int32))
-    counts = UnitCounts.zeros(units, concepts, len(vocabulary.categories))
+    limits = torch.from_numpy(thresholds).to(device)
+    category = torch.from_numpy(vocabulary.primary.astype(np.int32)).to(device)
+    counts = UnitCounts.zeros(units, concepts, len(vocabulary.categories), device)
+    grid = grid.to(device)
     concept_area = np.zeros(concepts, np.int64)
     concept_images = np.zeros(concepts, np.int64)
     masks = np.zeros((*top_images.shape, height, -(-width // 8)), np.uint8)
-    edges = [*range(0, images, BLOCK_IMAGES), images]
+    edges = [*range(0, images, BLOCK_IMAGES if device.type == "cpu" else GPU_BLOCK_IMAGES), images]
     with progress.stage("tally", images, "images") as advance:
         for part, first, last in zip(blocks_of(survivors, edges), edges, edges[1:], strict=False):
             block = labels(first, last)
@@ -109,6 +115,7 @@ def tally_layer(
             concept_images += present.sum(axis=0)
             if part is not None:
                 # An absent cell lies at or below the threshold; read as the threshold it gives the same mask.
+                part, block = part.to(device), block.to(device)
                 maps = expand_survivors(part, limits, threads=threads)
                 tally_units(
                     maps, part.unit, part.image - first, limits, grid, block, category, counts,
@@ -119,10 +126,10 @@ def tally_layer(
     return (
         Counts(
             threshold=thresholds,
-            intersection=counts.intersection.numpy(),
+            intersection=counts.intersection.cpu().numpy(),
             concept_area=concept_area,
-            unit_area=counts.unit_area.numpy(),
-            unit_area_all=counts.unit_area_all.numpy(),
+            unit_area=counts.unit_area.cpu().numpy(),
+            unit_area_all=counts.unit_area_all.cpu().numpy(),
             concept_images=concept_images,
         ),
         masks,
@@ -157,8 +164,9 @@ def _draw_masks(
     grid: Grid,
     threads: int,
 ) -> None:
-    wanted, rank = np.nonzero(top_images[part.unit.numpy()] == part.image.numpy()[:, None])
+    unit = part.unit.cpu().numpy()
+    wanted, rank = np.nonzero(top_images[unit] == part.image.cpu().numpy()[:, None])
     if len(wanted):
-        unit = part.unit[wanted].long()
-        drawn = mask_maps(maps[wanted], limits[unit], grid, threads=threads).numpy()
-        masks[unit.numpy(), rank] = np.packbits(drawn, axis=2)
+        places = torch.from_numpy(wanted).to(maps.device)
+        drawn = mask_maps(maps[places], limits[part.unit[places].long()], grid, threads=threads).cpu().numpy()
+        masks[unit[wanted], rank] = np.packbits(drawn, axis=2)

@@ -19,7 +19,7 @@ def find_thresholds(spool: Spool, above: int, *, threads: int = 1) -> NDArray[np
     above : int
         m = floor(q·n): how many of a unit's n activations may exceed its threshold.
     threads : int
-        Threads to count with.
+        Threads to count with, on a CPU.
 
     Returns
     -------
@@ -28,4 +28,4 @@ def find_thresholds(spool: Spool, above: int, *, threads: int = 1) -> NDArray[np
     """
     thresholds = select_thresholds(spool.survivors, spool.bound, above, threads=threads)
     spool.compact(thresholds)
-    return thresholds.numpy()
+    return thresholds.cpu().numpy()

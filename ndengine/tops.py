@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ndengine.devices import CPU
+
 
 class TopImages:
     """Streaming top images of U units.
@@ -17,6 +19,8 @@ class TopImages:
         U.
     count : int
         T, how many images a unit keeps.
+    device : torch.device
+        Where the maxima come from, and the state is kept.
 
     Attributes
     ----------
@@ -27,15 +31,16 @@ class TopImages:
         ``[U]`` float32: the least and the largest activation so far.
     """
 
-    def __init__(self, units: int, count: int) -> None:
-        self.values = torch.full((units, count), -torch.inf)
-        self.images = torch.full((units, count), -1, dtype=torch.int64)
-        self.low = torch.full((units,), torch.inf)
-        self.high = torch.full((units,), -torch.inf)
+    def __init__(self, units: int, count: int, device: torch.device = CPU) -> None:
+        self.values = torch.full((units, count), -torch.inf, device=device)
+        self.images = torch.full((units, count), -1, dtype=torch.int64, device=device)
+        self.low = torch.full((units,), torch.inf, device=device)
+        self.high = torch.full((units,), -torch.inf, device=device)
 
     def add(self, maximum: Tensor, minimum: Tensor, first_image: int) -> None:
         """Take in a batch: ``maximum`` and ``minimum [N, U]`` of every map, of images from ``first_image`` on."""
-        batch = torch.arange(first_image, first_image + len(maximum)).expand(len(self.values), -1)
+        last_image = first_image + len(maximum)
+        batch = torch.arange(first_image, last_image, device=maximum.device).expand(len(self.values), -1)
         values = torch.cat([self.values, maximum.T], dim=1)
         images = torch.cat([self.images, batch], dim=1)
         # A stable sort keeps the earlier image first; those already kept are earlier than the batch's.
@@ -52,9 +57,9 @@ class TopImages:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything as arrays, for a spool to keep."""
-        return {name: getattr(self, name).numpy() for name in ("values", "images", "low", "high")}
+        return {name: getattr(self, name).cpu().numpy() for name in ("values", "images", "low", "high")}
 
     def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
         """Take up the state that :meth:`state` gave."""
         for name in ("values", "images", "low", "high"):
-            setattr(self, name, torch.from_numpy(np.array(state[name])))
+            setattr(self, name, torch.from_numpy(np.array(state[name])).to(self.values.device))

@@ -32,7 +32,16 @@ ALLOWED = {
     "ndengine": ENGINE,
     "ndcli": {"click", "ndcli", "ndengine", "rich"},
 }
-FOUNDATION = {"cache", "clock", "errors", "hdf5", "progress", "provenance", "settings"}  # any stage may import these
+FOUNDATION = {
+    "cache",
+    "clock",
+    "devices",
+    "errors",
+    "hdf5",
+    "progress",
+    "provenance",
+    "settings",
+}  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
     {"probe"},

@@ -142,6 +142,13 @@ knob_options = together(
 )
 how_options = together(
     click.option(
+        "--device",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help="Where to compute: cpu, cuda or cuda:N.",
+    ),
+    click.option(
         "--batch-size",
         type=click.IntRange(min=1),
         default=32,

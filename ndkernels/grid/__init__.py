@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ndkernels.devices import check_devices, on_gpu
+from ndkernels import devices
+from ndkernels.devices import check_devices
 from ndkernels.threads import run_parts, split_range
 
 Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "align-corners"]
@@ -267,7 +268,7 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1)
     check_devices(maps=maps, thresholds=thresholds)
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
         raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
-    if on_gpu(maps):
+    if devices.on_gpu(maps):
         from ndkernels.grid import gpu
 
         there = grid.to(maps.device)

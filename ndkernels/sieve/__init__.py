@@ -17,7 +17,8 @@ from math import floor
 import torch
 from torch import Tensor
 
-from ndkernels.devices import Transfer, check_devices, on_gpu, record_point
+from ndkernels import devices
+from ndkernels.devices import Transfer, check_devices, record_point
 from ndkernels.sieve.ops import count_batch, gather_maps
 from ndkernels.sieve.survivors import (
     HISTOGRAM_BINS,
@@ -153,14 +154,14 @@ class Sieve:
         check_devices(activations=activations, bound=self.bound)
         activations = activations.contiguous()
         maximum, minimum = count_batch(activations, self.bound, self._histogram, self.threads)
-        if not on_gpu(activations):
+        if not devices.on_gpu(activations):
             check_finite(activations, maximum)
         self.raise_bound()
         return Passing(activations, self.bound.clone(), maximum, minimum, first_image, self.threads)
 
     def raise_bound(self) -> None:
         """Raise each unit's bound to the highest bin edge that more than m of the values seen reach."""
-        if on_gpu(self.bound):
+        if devices.on_gpu(self.bound):
             from ndkernels.sieve import gpu
 
             gpu.raise_bound(self._histogram, self.above, self.bound)
@@ -205,7 +206,7 @@ class Passing:
         first_image: int,
         threads: int,
     ) -> None:
-        self.queued = on_gpu(activations)
+        self.queued = devices.on_gpu(activations)
         self._extrema = maximum, minimum
         self._first_image = first_image
         maps = activations.flatten(0, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ndkernels.devices import on_gpu
+from ndkernels import devices
 from ndkernels.sieve.ops import gather_maps
 
 HISTOGRAM_BINS = 2048
@@ -81,7 +81,7 @@ def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) ->
         ``[A, h, w]`` float32.
     """
     out = torch.empty((len(survivors), *survivors.shape), device=fill.device)
-    if on_gpu(fill):
+    if devices.on_gpu(fill):
         from ndkernels.sieve import gpu
 
         gpu.expand(survivors.bitmap, survivors.values, survivors.unit, fill, out)
@@ -137,7 +137,7 @@ def split_survivors(survivors: Survivors, image: int) -> tuple[Survivors, Surviv
 
 def _cut(survivors: Survivors, at: int) -> tuple[Survivors, Survivors]:
     bitmap = survivors.bitmap[:at]
-    if on_gpu(bitmap):
+    if devices.on_gpu(bitmap):
         from ndkernels.sieve import gpu
 
         kept = int(gpu.value_starts(bitmap)[-1])
@@ -191,7 +191,7 @@ def select_thresholds(
         histogram = torch.zeros((units, HISTOGRAM_BINS), dtype=torch.int64, device=device)
         for block in blocks():
             count_survivors(block.to(device), bound, prefix, level, histogram, threads)
-        if on_gpu(bound):
+        if devices.on_gpu(bound):
             from ndkernels.sieve import gpu
 
             gpu.narrow(histogram, level, rank, prefix)
@@ -199,7 +199,7 @@ def select_thresholds(
             from ndkernels.sieve import cpu
 
             cpu.narrow(histogram.numpy(), level, rank.numpy(), prefix.numpy())
-    if on_gpu(bound):
+    if devices.on_gpu(bound):
         return gpu.values_of(prefix, rank, bound)
     return torch.from_numpy(cpu.values_of(prefix.numpy(), rank.numpy(), bound.numpy()))
 
@@ -213,7 +213,7 @@ def count_survivors(
     threads: int,
 ) -> None:
     """Histogram the bits of a level of the survivors above the bound whose higher bits equal the unit's prefix."""
-    if on_gpu(bound):
+    if devices.on_gpu(bound):
         from ndkernels.sieve import gpu
 
         gpu.count_survivors(block.bitmap, block.values, block.unit, bound, prefix, level, histogram)

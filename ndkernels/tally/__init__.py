@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndkernels.devices import check_devices, on_gpu
+from ndkernels.devices import check_devices
 from ndkernels.grid import Grid, check_maps
 from ndkernels.labels import LabelBlock, carried_categories, check_concepts, tensors
 
@@ -188,10 +188,15 @@ def tally_maps_gpu(
     """The same on a GPU, which has no use for threads."""
     from ndkernels.tally import gpu
 
+    written = intersection, unit_area, unit_area_all
+    counts = [t.contiguous() for t in written]
     gpu.tally_maps(
         maps, unit, image, thresholds, tables, LabelBlock(*(t.contiguous() for t in labels)), category, once, area,
-        intersection, unit_area, unit_area_all,
+        *counts,
     )  # fmt: skip
+    for tensor, count in zip(written, counts, strict=True):
+        if count is not tensor:
+            tensor.copy_(count)
 
 
 @tally_maps.register_fake
@@ -240,9 +245,6 @@ def _check(
     ):
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} must be {dtype} {list(shape)}, not {tensor.dtype} {list(tensor.shape)}")
-    for name, tensor in vars(counts).items():
-        if on_gpu(tensor) and not tensor.is_contiguous():
-            raise ValueError(f"{name} must be contiguous on a GPU; make it so with .contiguous()")
     if area not in AREAS:
         raise ValueError(f"area must be one of {', '.join(AREAS)}, not {area!r}")
     check_devices(

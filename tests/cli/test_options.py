@@ -44,7 +44,7 @@ def test_every_option_reaches_its_setting() -> None:
         " --quantile 0.01"
         " --geometry half-pixel --overlap twice --area all --detector >= --iou-threshold 0.1 --min-images 3"
         " --categories object,part --categories scene,object --batch-size 5 --threads 2 --spool dense"
-        " --top-images 4"
+        " --top-images 4 --device cuda:1"
     )
     found = settings(*text.split())
     assert found.record() == {
@@ -75,6 +75,7 @@ def test_every_option_reaches_its_setting() -> None:
         "threads": 2,
         "spool": "dense",
         "top_images": 4,
+        "device": "cuda:1",
     }
     default = Settings().record()
     assert all(value != default[name] for name, value in found.record().items() if name != "threads")

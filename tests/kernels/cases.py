@@ -6,8 +6,9 @@ is quick to make, small to print and the same on every machine.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +33,17 @@ GEOMETRIES: tuple[Geometry, ...] = (
 TEMPERS = ("normal", "relu", "steps", "negative", "zeros", "tiny", "huge", "any", "dead")
 LARGEST = 2.0**126
 
+T = TypeVar("T")
+
 seeds = st.integers(0, 2**32 - 1)
+
+# Triton's interpreter takes a thousand times as long as compiled code.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def examples(count: int) -> int:
+    """How many examples to draw: fewer where kernels are interpreted."""
+    return max(5, count // 15) if INTERPRETED else count
 
 
 def activations(temper: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -58,6 +69,16 @@ def activations(temper: str, shape: tuple[int, ...], rng: np.random.Generator) -
         case _:  # maps that do not vary, at values on and off the edges of coarse bins
             values = np.broadcast_to(rng.choice([0.0, -0.0, 0.37, -1.7, 2.0], (*shape[:-2], 1, 1)), shape)
     return values.astype(np.float32)
+
+
+def fewer(count: int) -> int:
+    """How large a case may be: smaller where kernels are interpreted."""
+    return max(2, count // 5) if INTERPRETED else count
+
+
+def some(choices: Sequence[T], pick: int) -> Sequence[T]:
+    """All of the choices, or where kernels are interpreted the one that ``pick`` falls on."""
+    return [choices[pick % len(choices)]] if INTERPRETED else choices
 
 
 @st.composite

@@ -101,7 +101,7 @@ def check_axis(axis: Axis, positions: list[Fraction]) -> None:
         assert error <= (STEP if moved else Fraction(float(np.spacing(fraction))) / 2)
 
 
-@settings(cases.SETTINGS, max_examples=150)
+@settings(cases.SETTINGS, max_examples=cases.examples(150))
 @given(
     geometry=st.sampled_from(cases.GEOMETRIES),
     samples=st.integers(1, 30),
@@ -153,7 +153,7 @@ def test_the_largest_fraction() -> None:
     assert Fraction(float(LARGEST_FRACTION)) == 1 - STEP
 
 
-@settings(cases.SETTINGS, max_examples=500)
+@settings(cases.SETTINGS, max_examples=cases.examples(500))
 @given(st.integers(1, 2**24), st.integers(1, 2**24))
 @example(1, 3)
 @example(2**24 - 1, 2**24)
@@ -186,14 +186,14 @@ def interpolate(corners: NDArray[np.float32], fx: float, fy: float) -> np.float3
     return np.float32(naive.upsample(corners, zero, row, zero, column)[0, 0])
 
 
-@settings(cases.SETTINGS, max_examples=500)
+@settings(cases.SETTINGS, max_examples=cases.examples(500))
 @given(st.lists(FLOATS, min_size=4, max_size=4), FRACTIONS, FRACTIONS)
 def test_no_value_exceeds_its_corners(corners: list[float], fx: float, fy: float) -> None:
     square = np.array(corners, np.float32).reshape(2, 2)
     assert square.min() <= interpolate(square, fx, fy) <= square.max()
 
 
-@settings(cases.SETTINGS, max_examples=30)
+@settings(cases.SETTINGS, max_examples=cases.examples(30))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS))
 def test_no_value_exceeds_its_corners_in_bulk(seed: int, temper: str) -> None:
     rng = np.random.default_rng(seed)
@@ -259,13 +259,13 @@ def check_masks(activations: NDArray[np.float32], limits: NDArray[np.float32], g
     cases.assert_identical([found], [expected])
 
 
-@settings(cases.SETTINGS, max_examples=300)
+@settings(cases.SETTINGS, max_examples=cases.examples(300))
 @given(mask_cases())
 def test_masks(case: tuple[NDArray[np.float32], NDArray[np.float32], Grid]) -> None:
     check_masks(*case)
 
 
-@settings(cases.SETTINGS, max_examples=25)
+@settings(cases.SETTINGS, max_examples=cases.examples(25))
 @given(mask_cases(cases.LARGE_MAPS, cases.LARGE_LABELS))
 def test_large_masks(case: tuple[NDArray[np.float32], NDArray[np.float32], Grid]) -> None:
     check_masks(*case)

@@ -79,11 +79,11 @@ def fields_of(survivors: Survivors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return survivors.image, survivors.unit, survivors.bitmap, survivors.values
 
 
-@settings(cases.SETTINGS, max_examples=160)
+@settings(cases.SETTINGS, max_examples=cases.examples(160))
 @given(
     data=st.data(),
     seed=cases.seeds,
-    images=st.integers(1, 30),
+    images=st.integers(1, cases.fewer(30)),
     shape=st.sampled_from(cases.MAPS),
     temper=st.sampled_from(cases.TEMPERS),
     quantile=st.sampled_from(QUANTILES),
@@ -165,7 +165,7 @@ def test_masks_of_survivors(geometry: str, temper: str) -> None:
         check_survivor_masks(activations, found.numpy(), stream.blocks, found, tables(grid))
 
 
-@settings(cases.SETTINGS, max_examples=40)
+@settings(cases.SETTINGS, max_examples=cases.examples(40))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS), st.integers(1, 9))
 def test_the_order_of_batches_does_not_matter(seed: int, temper: str, batch: int) -> None:
     rng = np.random.default_rng(seed)
@@ -188,7 +188,7 @@ def bin_edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(bits >> 31, bits | low, bits & ~low).view(np.float32)
 
 
-@settings(cases.SETTINGS, max_examples=80)
+@settings(cases.SETTINGS, max_examples=cases.examples(80))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS), st.sampled_from([0, 1, 5, 60, 300]))
 def test_the_bound_is_the_edge_below_the_best_value_so_far(seed: int, temper: str, above: int) -> None:
     activations = cases.activations(temper, (20, 3, 5, 6), np.random.default_rng(seed))
@@ -205,7 +205,7 @@ def test_the_bound_is_the_edge_below_the_best_value_so_far(seed: int, temper: st
         assert ((bound == bin_edges(ranked)) | ((ranked == 0) & (bound <= 0) & (bound > -1e-38))).all()
 
 
-@settings(cases.SETTINGS, max_examples=40)
+@settings(cases.SETTINGS, max_examples=cases.examples(40))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS), st.sampled_from([0, 1, 5, 60]), st.booleans())
 def test_a_crash_costs_nothing_that_was_committed(seed: int, temper: str, above: int, compact: bool) -> None:
     """The bound goes on to rise as if nothing had happened, and the same cells survive."""
@@ -223,7 +223,7 @@ def test_a_crash_costs_nothing_that_was_committed(seed: int, temper: str, above:
         crashing.crash()
 
 
-@settings(cases.SETTINGS, max_examples=100)
+@settings(cases.SETTINGS, max_examples=cases.examples(100))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS), st.sampled_from(cases.MAPS), st.integers(1, 3))
 def test_survivors_of_a_batch(seed: int, temper: str, shape: tuple[int, int], threads: int) -> None:
     rng = np.random.default_rng(seed)
@@ -247,7 +247,7 @@ def test_large_maps(shape: tuple[int, int]) -> None:
     activations = cases.activations("normal", (4, 5, *shape), rng)
     above = rank_above("0.005", 4 * shape[0] * shape[1])
     expected = naive.thresholds(activations, above)
-    for threads in (1, 2, 3):
+    for threads in cases.some((1, 2, 3), 0):
         stream = Stream(Sieve(5, above, threads))
         for image in range(4):
             stream.add(activations[image : image + 1])

@@ -33,7 +33,7 @@ def test_ranks_are_exact(quantile: str, positions: int, above: int) -> None:
     assert rank_above(quantile, positions) == above
 
 
-@settings(cases.SETTINGS, max_examples=80)
+@settings(cases.SETTINGS, max_examples=cases.examples(80))
 @given(st.integers(1, 999), st.integers(1, 400), cases.seeds)
 def test_thresholds_are_inverted_cdf_quantiles(thousandths: int, positions: int, seed: int) -> None:
     quantile = Decimal(thousandths) / 1000

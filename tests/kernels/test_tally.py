@@ -80,7 +80,7 @@ def make_case(
     )
 
 
-@settings(cases.SETTINGS, max_examples=150)
+@settings(cases.SETTINGS, max_examples=cases.examples(150))
 @given(data=st.data(), seed=cases.seeds)
 def test_all_modes(data: st.DataObject, seed: int) -> None:
     grid = data.draw(cases.grids(data.draw(st.sampled_from(cases.MAPS)), data.draw(st.sampled_from(cases.LABELS))))
@@ -93,7 +93,7 @@ def test_all_modes(data: st.DataObject, seed: int) -> None:
         block=data.draw(st.sampled_from([1, 3])),
     )
     threads = data.draw(st.integers(1, 3))
-    for once, area in KNOBS:
+    for once, area in cases.some(KNOBS, seed):
         cases.assert_identical(case.found(once, area, threads), case.expected(once, area))
 
 
@@ -103,7 +103,7 @@ def test_large_shapes(maps: tuple[int, int], labels: tuple[int, int]) -> None:
     rng = np.random.default_rng(maps[0] * labels[1])
     grid = make_grid("half-pixel", maps=maps, labels=labels)
     case = make_case(grid, "steps", rng, images=2, units=3, concepts=12, block=7)
-    for threads, (once, area) in enumerate(KNOBS[::2], 1):
+    for threads, (once, area) in enumerate(cases.some(KNOBS[::2], maps[0] + labels[1]), 1):
         expected = case.expected(once, area)
         assert expected[2].any()
         cases.assert_identical(case.found(once, area, threads), expected)
@@ -133,7 +133,7 @@ def test_every_pixel_has_its_own_code(width: int) -> None:
         cases.assert_identical(case.found(once, area, 2), case.expected(once, area))
 
 
-@settings(cases.SETTINGS, max_examples=20)
+@settings(cases.SETTINGS, max_examples=cases.examples(20))
 @given(cases.seeds, st.sampled_from(cases.TEMPERS))
 def test_threads_and_inactive_maps_do_not_matter(seed: int, temper: str) -> None:
     grid = make_grid("half-pixel", maps=(7, 7), labels=(20, 31))
@@ -152,7 +152,7 @@ def test_a_threshold_of_zero(temper: str) -> None:
     case = make_case(grid, temper, np.random.default_rng(9))
     for zero in (0.0, -0.0):
         case.thresholds = np.full(4, zero, np.float32)
-        for once, area in KNOBS:
+        for once, area in cases.some(KNOBS, len(temper)):
             expected = case.expected(once, area)
             cases.assert_identical(case.found(once, area), expected)
             assert expected[2].any() == (temper != "negative")
