@@ -85,7 +85,9 @@ class Compiled:
     registers : int
         A thread; on AMD the vector registers.
     spills : int
-        Loads and stores of local memory; on AMD spilled registers and bytes of scratch.
+        Bytes of stack, and loads and stores of local memory; on AMD spilled vector registers and bytes of scratch.
+    scalar_spills : int
+        On AMD, scalar registers kept in the lanes of a vector register, for want of room: no memory is touched.
     shared : int
         Bytes a program.
     fused : int
@@ -104,6 +106,7 @@ class Compiled:
     target: str
     registers: int
     spills: int
+    scalar_spills: int
     shared: int
     fused: int
     loads: dict[int, int]
@@ -166,6 +169,7 @@ def _inspect_nvidia(name: str, target: str, kernel: Any) -> Compiled:
         target=target,
         registers=int(found[1]),
         spills=counts["LDL"] + counts["STL"] + int(found[2]),
+        scalar_spills=0,
         shared=kernel.metadata.shared,
         fused=counts["FFMA"] + counts["FFMA2"],
         loads=dict(sorted(loads.items())),
@@ -195,7 +199,8 @@ def _inspect_amd(name: str, target: str, kernel: Any) -> Compiled:
         name=name,
         target=target,
         registers=value("vgpr_count"),
-        spills=value("vgpr_spill_count") + value("sgpr_spill_count") + value("private_segment_fixed_size"),
+        spills=value("vgpr_spill_count") + value("private_segment_fixed_size"),
+        scalar_spills=value("sgpr_spill_count"),
         shared=kernel.metadata.shared,
         fused=sum(bool(re.match(r"v_(pk_)?(fma|mac|mad|fmac)\w*_f32", op)) for op in names),
         loads=dict(sorted(loads.items())),

@@ -24,12 +24,12 @@ def open_device(name: str) -> torch.device:
     if name == "cpu":
         return CPU
     if not torch.cuda.is_available():
-        reason = (
-            "no GPU and driver were found"
-            if torch.version.cuda or torch.version.hip
-            else f"torch {torch.__version__} is built for CPUs alone"
+        if torch.version.cuda or torch.version.hip:
+            raise SettingsError(f"device {name} can't be used: torch finds no GPU or no driver; use --device cpu.")
+        raise SettingsError(
+            f"device {name} can't be used: torch {torch.__version__} is a build for CPUs alone; "
+            "install one for your GPU, or use --device cpu."
         )
-        raise SettingsError(f"device {name} can't be used: {reason}; use --device cpu, or mend that.")
     device = torch.device(name if ":" in name else f"cuda:{torch.cuda.current_device()}")
     if device.index >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1

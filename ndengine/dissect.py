@@ -102,7 +102,8 @@ def dissect_network(
 def compile_kernels(run: Run, progress: Progress) -> None:
     """Compile what the run will call, or find it in the compilers' caches."""
     with progress.stage("compile", len(run.homes), "layers") as advance:
-        warm_up()
+        if run.device.type == "cpu":
+            warm_up()
         for layer, _ in run.homes:
             if run.device.type == "cuda":
                 warm_up_gpu(

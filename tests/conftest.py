@@ -1,4 +1,4 @@
-"""Shared fixtures. Numba's cache goes to a fresh folder: a stale cache must never decide a test."""
+"""Shared fixtures. The compilers' caches go to fresh folders: a stale one must never decide a test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 if "NUMBA_CACHE_DIR" not in os.environ:  # set before anything imports numba; workers of pytest-xdist inherit it
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="ndengine-numba-")
+if "TRITON_CACHE_DIR" not in os.environ:
+    os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="ndengine-triton-")
 
 import pytest
 

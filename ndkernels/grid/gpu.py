@@ -59,9 +59,9 @@ def mask_kernel(
     W: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """Write one row of one map's mask: programs are maps × label rows."""
-    a = tl.program_id(0).to(tl.int64)
-    y = tl.program_id(1)
+    """Write one label row of one map's mask."""
+    a = (tl.program_id(0) // H).to(tl.int64)
+    y = tl.program_id(0) % H
     limit = tl.load(thresholds + a)
     i = tl.load(row + y)
     fy = tl.load(row_fraction + y)
@@ -84,7 +84,7 @@ def mask_maps(
     (h, w), height, width = maps.shape[1:], len(row), len(column)
     out = torch.empty((len(maps), height, width), dtype=torch.uint8, device=maps.device)
     _triton.launch(
-        mask_kernel, (len(maps), height), maps, thresholds, row, row_fraction, column, column_fraction, out,
+        mask_kernel, (len(maps) * height,), maps, thresholds, row, row_fraction, column, column_fraction, out,
         h=h, w=w, H=height, W=width, LANES=min(LANES, _triton.power_of_two(width)),
     )  # fmt: skip
     return out.view(torch.bool)

@@ -39,19 +39,20 @@ def floats_of(keys: Tensor) -> Tensor:
     return (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(torch.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["units"])
 def count_kernel(
     bits,  # [N, U, SIZE] int32: the activations' bits
     bound_key,  # [U] int32
     histogram,  # [U, 2048] int64, added to
     maximum,  # [N, U] int32, written
     minimum,  # [N, U] int32, written
+    units,
     SIZE: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """Extrema of one map, and a histogram of its values above the bound: programs are units × images."""
-    u = tl.program_id(0).to(tl.int64)
-    m = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + u
+    """Extrema of one map, and a histogram of its values above the bound."""
+    m = tl.program_id(0).to(tl.int64)
+    u = (tl.program_id(0) % units).to(tl.int64)
     limit = tl.load(bound_key + u)
     high = tl.full([LANES], -0x80000000, tl.int32)
     low = tl.full([LANES], 0x7FFFFFFF, tl.int32)
@@ -83,8 +84,8 @@ def count_batch(
     images, units = activations.shape[:2]
     size = activations.shape[2] * activations.shape[3]
     _triton.launch(
-        count_kernel, (units, images), activations.view(torch.int32), keys_of(bound), histogram,
-        maximum.view(torch.int32), minimum.view(torch.int32), SIZE=size, LANES=lanes_for(size),
+        count_kernel, (images * units,), activations.view(torch.int32), keys_of(bound), histogram,
+        maximum.view(torch.int32), minimum.view(torch.int32), units, SIZE=size, LANES=lanes_for(size),
     )  # fmt: skip
 
 

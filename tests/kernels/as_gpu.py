@@ -16,14 +16,15 @@ from ndkernels import devices
 from ndkernels.sieve.ops import count_batch, count_batch_gpu, gather_maps, gather_maps_gpu
 from ndkernels.tally import tally_maps, tally_maps_gpu
 
+# Each op, and what it runs on a GPU; and what it runs on a CPU.
 OPS = ((count_batch, count_batch_gpu), (gather_maps, gather_maps_gpu), (tally_maps, tally_maps_gpu))
+USUAL = {op: op._backend_fns["cpu"] for op, _ in OPS}
 
 
 @contextmanager
 def gpu_kernels() -> Iterator[None]:
     """Take every tensor for one on a GPU."""
     original = devices.on_gpu
-    usual = [op._backend_fns["cpu"] for op, _ in OPS]
     devices.on_gpu = lambda tensor: True
     for op, gpu in OPS:
         op.register_kernel("cpu", gpu)
@@ -31,8 +32,23 @@ def gpu_kernels() -> Iterator[None]:
         yield
     finally:
         devices.on_gpu = original
-        for (op, _), cpu in zip(OPS, usual, strict=True):
-            op.register_kernel("cpu", cpu)
+        for op, _ in OPS:
+            op.register_kernel("cpu", USUAL[op])
+
+
+@contextmanager
+def cpu_kernels() -> Iterator[None]:
+    """Back to the CPU's code for a while."""
+    gpu = devices.on_gpu
+    devices.on_gpu = lambda tensor: False
+    for op, _ in OPS:
+        op.register_kernel("cpu", USUAL[op])
+    try:
+        yield
+    finally:
+        devices.on_gpu = gpu
+        for op, gpu_version in OPS:
+            op.register_kernel("cpu", gpu_version)
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,13 @@ def load_emulator() -> Any:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+
+    def remainder(self: Any, ins: Any, sub: Any, parts: Any, args: Any) -> None:
+        """An instruction that the emulator lacks; it has the dividend's sign."""
+        kind = module.DT[parts[-1]]
+        self.put(args[0], sub, np.fmod(self.val(args[1], sub, kind), self.val(args[2], sub, kind)))
+
+    module.Emu.i_rem = remainder
     return module
 
 

@@ -178,6 +178,7 @@ class Guarded:
         inside = self._bytes[GUARD : GUARD + original.nbytes]
         self.tensor = inside.view(original.dtype).reshape(original.shape) if original.numel() else original
         self.tensor.copy_(original)
+        self._before = self._bytes.clone()
         start = self.tensor.data_ptr()
         self.span = (start, start + original.nbytes)
 
@@ -186,4 +187,5 @@ class Guarded:
         guards = torch.cat([self._bytes[:GUARD], self._bytes[GUARD + self._original.nbytes :]])
         if bool((guards != POISON).any()):
             raise StrictError("a kernel wrote beside an argument")
-        self._original.copy_(self.tensor)
+        if not torch.equal(self._bytes, self._before):  # what is only read may be a tensor that can't be written
+            self._original.copy_(self.tensor)
