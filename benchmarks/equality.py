@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.machine import machine_line
+from benchmarks.machine import device_of, machine_line
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import pack_dataset
 from ndengine.datasets.packed import PackedDataset
+from ndengine.devices import CPU
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
 from ndengine.models.registry import load_model
@@ -80,33 +81,35 @@ def probe_all(network: Network, shared: Path, pack: PackedDataset, images: int) 
     return np.concatenate([probe.activations(batch)[layer.path].numpy() for _, batch in batches]), layer
 
 
-def fill(kind: str, activations: NDArray[np.float32], above: int, threads: int, folder: Path) -> Spool:
-    """A spool of a kind with all activations in it."""
+def fill(
+    kind: str, activations: NDArray[np.float32], above: int, threads: int, folder: Path, device: torch.device = CPU
+) -> Spool:
+    """A spool of a kind with all activations in it, from a device."""
     units = activations.shape[1]
     spool: Spool
     if kind == "dense":
         shape = (len(activations), units, activations.shape[2], activations.shape[3])
-        spool = DenseSpool(folder / "activations.h5", shape, above, TOPS, threads=threads)
+        spool = DenseSpool(folder / "activations.h5", shape, above, TOPS, threads=threads, device=device)
     else:
         home = folder if kind == "disk" else None
-        spool = SurvivorSpool(units, above, TOPS, threads=threads, folder=home)
+        spool = SurvivorSpool(units, above, TOPS, threads=threads, device=device, folder=home)
     for start in range(0, len(activations), 32):
-        spool.add(torch.from_numpy(activations[start : start + 32]), start)
+        spool.add(torch.from_numpy(activations[start : start + 32]).to(device), start)
     spool.close()
     return spool
 
 
 def all_counts(
-    activations: NDArray[np.float32], layer: Layer, pack: PackedDataset, scratch: Path
+    activations: NDArray[np.float32], layer: Layer, pack: PackedDataset, scratch: Path, device: torch.device = CPU
 ) -> Iterator[tuple[str, str, Counts]]:
     """``counts.h5`` by every spool and number of threads, for every preset: its name, how it was made, the counts."""
     images, vocabulary = len(activations), pack.vocabulary
     for kind in SPOOLS:
-        for threads in (1, 2):
-            folder = scratch / f"{kind}-{threads}"
+        for threads in (1, 2) if device.type == "cpu" else (1,):
+            folder = scratch / f"{device.type}-{kind}-{threads}"
             folder.mkdir()
             above = rank_above("0.005", activations[:, 0].size)
-            spool = fill(kind, activations, above, threads, folder)
+            spool = fill(kind, activations, above, threads, folder, device)
             thresholds = find_thresholds(spool, above, threads=threads)
             for name, knobs in PRESETS.items():
                 counts, _ = tally_layer(
@@ -118,12 +121,14 @@ def all_counts(
                     vocabulary,
                     overlap=knobs.overlap,
                     area=knobs.area,
-                    top_images=spool.tops.images.numpy(),
+                    top_images=spool.tops.images.cpu().numpy(),
                     threads=threads,
+                    device=device,
                 )
                 path = folder / f"{name}.h5"
-                write_counts(path, counts, spool.tops.dead.numpy(), vocabulary)
-                yield name, f"{kind} spool, {threads} threads", read_counts(path)[0]
+                write_counts(path, counts, spool.tops.dead.cpu().numpy(), vocabulary)
+                where = f"{threads} threads" if device.type == "cpu" else device.type
+                yield name, f"{kind} spool, {where}", read_counts(path)[0]
 
 
 def grid_of(knobs: Knobs, layer: Layer, pack: PackedDataset) -> Grid:
@@ -180,7 +185,15 @@ def differences(one: Counts, other: Counts) -> list[str]:
     ]
 
 
-def check(name: str, shared: Path, pack: PackedDataset, images: int, scratch: Path, processes: int = 1) -> list[str]:
+def check(
+    name: str,
+    shared: Path,
+    pack: PackedDataset,
+    images: int,
+    scratch: Path,
+    processes: int = 1,
+    devices: Sequence[torch.device] = (CPU,),
+) -> list[str]:
     """Compare everything; gives one line a comparison, and raises AssertionError where integers differ."""
     source = BrodenFolder(pack.source)
     activations, layer = probe_all(NETWORKS[name], shared, pack, images)
@@ -189,11 +202,12 @@ def check(name: str, shared: Path, pack: PackedDataset, images: int, scratch: Pa
         for preset, knobs in PRESETS.items()
     }
     lines = []
-    for preset, how, counts in all_counts(activations, layer, pack, scratch):
-        wrong = differences(counts, expected[preset])
-        assert not wrong, f"{name}, preset {preset}, {how}: {', '.join(wrong)} differ from naive"
-        total = int(counts.intersection.sum())
-        lines.append(f"{name}, preset {preset}, {how}: counts.h5 equals naive (sum of intersections {total:,})")
+    for device in devices:
+        for preset, how, counts in all_counts(activations, layer, pack, scratch, device):
+            wrong = differences(counts, expected[preset])
+            assert not wrong, f"{name}, preset {preset}, {how}: {', '.join(wrong)} differ from naive"
+            total = int(counts.intersection.sum())
+            lines.append(f"{name}, preset {preset}, {how}: counts.h5 equals naive (sum of intersections {total:,})")
     return lines
 
 
@@ -202,13 +216,15 @@ def main() -> None:
     parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("--shared", type=Path, required=True, help="folder with minibroden/ and weights/")
     parser.add_argument("--images", type=int, help="the first images alone")
+    parser.add_argument("--device", default="cpu", help="cuda counts on a GPU as well, from the same activations")
     args = parser.parse_args()
+    devices = [CPU] if args.device == "cpu" else [CPU, device_of(args.device, parser)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         with pack_dataset(BrodenFolder(args.shared / "minibroden"), scratch / "pack.h5") as pack:
             start = time.perf_counter()
             images = args.images or len(pack)
-            lines = check(args.network, args.shared, pack, images, scratch, processes=os.cpu_count() or 1)
+            lines = check(args.network, args.shared, pack, images, scratch, os.cpu_count() or 1, devices)
     print(machine_line())
     print(f"{images} images, {time.perf_counter() - start:.0f} s")
     print("\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import time
@@ -10,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ndengine.devices import CPU, describe_gpu, open_device
+from ndengine.errors import NdengineError
 from ndengine.provenance import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,17 +68,28 @@ def time_call(call: Callable[[], object], repeats: int, warm: int = 1) -> Timing
     return Timing(tuple(seconds))
 
 
-def machine_line() -> str:
-    """Processor, cores, system and the versions that decide speed, in one line."""
+def device_of(name: str, parser: argparse.ArgumentParser) -> torch.device:
+    """The device of a name; one that can't be used ends the script with a sentence."""
+    try:
+        return open_device(name)
+    except NdengineError as error:
+        parser.error(str(error))
+
+
+def machine_line(device: torch.device = CPU) -> str:
+    """Processor, GPU, cores, system and the versions that decide speed, in one line."""
     found = describe_machine()
     machine, versions = found["machine"], found["versions"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numba", "numpy"))
-    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {packages}"
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "triton", "numba", "numpy"))
+    gpu = describe_gpu(device)
+    name = f"{gpu['name']}, CUDA {gpu['cuda']}; " if gpu else ""
+    return f"{name}{machine['processor']}, {machine['cores']} cores, {machine['system']}; {packages}"
 
 
-def write_results(name: str, content: dict[str, Any]) -> Path:
+def write_results(name: str, content: dict[str, Any], device: torch.device = CPU) -> Path:
     """Write figures, with the machine and the time, to ``benchmarks/results/NAME.json``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**content, **describe_machine()}, indent=1) + "\n")
+    gpu = {"gpu": describe_gpu(device)} if device.type == "cuda" else {}
+    path.write_text(json.dumps({**content, **gpu, **describe_machine()}, indent=1) + "\n")
     return path

@@ -12,6 +12,15 @@ if "TRITON_CACHE_DIR" not in os.environ:
     os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="ndengine-triton-")
 
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """A GPU; where there is none, the test is skipped."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda:0")
 
 
 @pytest.fixture(scope="session")

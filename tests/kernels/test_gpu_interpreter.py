@@ -40,10 +40,10 @@ PARTS = {
 }
 
 
-def interpret(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run tests through the interpreter."""
+def through_triton(*arguments: str, interpret: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run tests through Triton in another process."""
     paths = [str(ROOT / "tests"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, "TRITON_INTERPRET": str(int(interpret)), "PYTHONPATH": os.pathsep.join(paths)}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"):
         environment.pop(name, None)
     return subprocess.run(
@@ -58,7 +58,7 @@ def interpret(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_kernels_equal_naive(part: str) -> None:
-    done = interpret(*PARTS[part])
+    done = through_triton(*PARTS[part])
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
     assert "failed" not in done.stdout
@@ -66,5 +66,5 @@ def test_kernels_equal_naive(part: str) -> None:
 
 def test_the_interpreter_is_strict() -> None:
     """What it must catch, it catches: see ``interpreted_strictness.py``."""
-    done = interpret("tests/kernels/interpreted_strictness.py")
+    done = through_triton("tests/kernels/interpreted_strictness.py")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import ndkernels.grid.cpu
 import ndkernels.labels.cpu
@@ -130,6 +131,20 @@ def test_ops_export() -> None:
     other = histogram.clone()
     cases.assert_identical(program.module()(activations, bound, other), Sieving()(activations, bound, histogram))
     cases.assert_identical([other], [histogram])
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_ops_are_there_for_cuda(name: str) -> None:
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"ndkernels::{name}", "CUDA")
+
+
+def test_ops_trace_on_cuda_without_a_gpu() -> None:
+    """What torch.compile and torch.export need: shapes, types and devices of results."""
+    with FakeTensorMode():
+        activations = torch.empty((3, 4, 5, 6), device="cuda")
+        bound, histogram = torch.empty(4, device="cuda"), torch.empty((4, 2048), dtype=torch.int64, device="cuda")
+        for extreme in count_batch(activations, bound, histogram, 1):
+            assert (extreme.device.type, tuple(extreme.shape), extreme.dtype) == ("cuda", (3, 4), torch.float32)
 
 
 def test_ops_say_what_they_write_into() -> None:

@@ -41,18 +41,20 @@ class Case:
             self.categories, once=once, area=area,
         )  # fmt: skip
 
-    def found(self, once: bool, area: Any, threads: int = 1, pick: Tensor | None = None) -> tuple[Tensor, ...]:
+    def found(
+        self, once: bool, area: Any, threads: int = 1, pick: Tensor | None = None, device: str = "cpu"
+    ) -> tuple[Tensor, ...]:
         shape = len(self.grid.rows.lower), len(self.grid.columns.lower)
         maps, unit, image = list_maps(torch.from_numpy(self.activations))
         if pick is not None:
             maps, unit, image = maps[pick], unit[pick], image[pick]
-        counts = UnitCounts.zeros(self.activations.shape[1], len(self.category), self.categories)
+        counts = UnitCounts.zeros(self.activations.shape[1], len(self.category), self.categories, device)
         tally_units(
-            maps, unit, image, torch.from_numpy(self.thresholds), self.grid,
-            encode_labels(self.maps, self.whole, shape), torch.from_numpy(self.category), counts,
+            maps.to(device), unit.to(device), image.to(device), torch.from_numpy(self.thresholds).to(device), self.grid,
+            encode_labels(self.maps, self.whole, shape).to(device), torch.from_numpy(self.category).to(device), counts,
             once=once, area=area, threads=threads,
         )  # fmt: skip
-        return counts.intersection, counts.unit_area, counts.unit_area_all
+        return counts.intersection.cpu(), counts.unit_area.cpu(), counts.unit_area_all.cpu()
 
 
 def make_case(
