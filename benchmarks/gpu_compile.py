@@ -98,6 +98,8 @@ class Compiled:
         Atomics on global memory that give nothing back, and those that do.
     instructions : list of (int, str, str)
         Address, name and operands of the machine code, for NVIDIA.
+    labels : dict of str to int
+        Addresses of its labels.
     code : str
         PTX, or AMD's assembly.
     """
@@ -114,10 +116,11 @@ class Compiled:
     atom: int
     code: str
     instructions: list[tuple[int, str, str]] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 def build(launch: Launch, target: str, **options: Any) -> Any:
-    """Compile a launch for a target as the launcher would: no fusion, one stage, unless ``options`` say otherwise."""
+    """Compile a launch for a target as the launcher would, unless ``options`` say otherwise."""
     signature: dict[str, str] = {}
     attributes: dict[tuple[int, ...], list[list[object]]] = {}
     rest = list(launch.arguments)
@@ -136,7 +139,7 @@ def build(launch: Launch, target: str, **options: Any) -> Any:
             signature[parameter.name] = "i32" if abs(argument) < 2**31 else "i64"
     assert not rest, f"{launch.name} has {len(rest)} arguments too many"
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=launch.constants, attrs=attributes)
-    settings = {"num_warps": launch.warps, "num_stages": 1, "enable_fp_fusion": False, **options}
+    settings = {"num_warps": launch.warps, **_triton.OPTIONS, **options}
     return triton.compile(source, target=TARGETS[target], options=settings)
 
 
@@ -177,7 +180,21 @@ def _inspect_nvidia(name: str, target: str, kernel: Any) -> Compiled:
         atom=counts["ATOM"] + counts["ATOMG"],
         code=kernel.asm["ptx"],
         instructions=instructions,
+        labels=_labels(listing),
     )
+
+
+def _labels(listing: str) -> dict[str, int]:
+    """Addresses of the labels of nvdisasm's listing: that of the instruction behind each."""
+    found: dict[str, int] = {}
+    waiting: list[str] = []
+    for line in listing.splitlines():
+        if label := re.match(r"(\.L\w+):", line):
+            waiting.append(label[1])
+        elif instruction := SASS.search(line):
+            found.update(dict.fromkeys(waiting, int(instruction[1], 16)))
+            waiting.clear()
+    return found
 
 
 def _inspect_amd(name: str, target: str, kernel: Any) -> Compiled:

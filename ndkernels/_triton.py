@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Floating-point fusion stays off: a fused multiply-add rounds once instead of twice, and moves mask pixels.
+OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
+
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | int, warps: int = 1, **constants: Any) -> None:
     """Run a kernel on the device of its first tensor, which need not be the current one.
-
-    Floating-point fusion stays off: a fused multiply-add rounds once instead of twice, and moves mask pixels.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | int, warps: 
         return
     device = next(a.device for a in arguments if isinstance(a, Tensor))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernel[grid](*arguments, **constants, num_warps=warps, num_stages=1, enable_fp_fusion=False)
+        kernel[grid](*arguments, **constants, num_warps=warps, **OPTIONS)
 
 
 def power_of_two(least: int) -> int:

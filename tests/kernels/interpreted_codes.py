@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from triton.runtime.errors import InterpreterError
 
 from kernels import cases
 from kernels.test_tally import KNOBS, make_case
+from ndkernels import _triton
 from ndkernels.grid import make_grid
 from ndkernels.labels import encode_labels
 from ndkernels.tally import UnitCounts, gpu, list_maps, tally_units
@@ -36,14 +40,35 @@ def test_a_grid_of_more_pixels_than_16_bits_can_number() -> None:
     cases.assert_identical(case.found(False, "category"), case.expected(False, "category"))
 
 
-@pytest.mark.parametrize("categories", [1, 33, 70])
+@pytest.mark.parametrize("categories", [1, 33, 300])
 def test_many_categories(categories: int) -> None:
     rng = np.random.default_rng(9)
     case = make_case(make_grid("half-pixel", maps=(3, 3), labels=(9, 9)), "normal", rng, concepts=90)
     case.category = rng.integers(-1, categories, 90).astype(np.int32)
+    case.category[:9] = [-1, categories - 1, min(255, categories - 1)] * 3
     case.categories = categories
     for area in ("category", "touched"):
         cases.assert_identical(case.found(False, area), case.expected(False, area))
+
+
+def test_counts_of_more_than_2_to_the_31_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places in the counts are 64-bit: told of more concepts than there are, a kernel misses them, not the sign."""
+    plain = _triton.launch
+
+    def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **rest: Any) -> None:
+        *others, concepts, categories = arguments
+        assert concepts == 9
+        plain(kernel, grid, *others, 100_000, categories, **rest)
+
+    monkeypatch.setattr(_triton, "launch", launch)
+    grid = make_grid("half-pixel", maps=(2, 2), labels=(3, 3))
+    counts, unit = UnitCounts.zeros(30_001, 9, 1), torch.tensor([30_000], dtype=torch.int32)
+    block = encode_labels([np.ones((1, 3, 3), np.int32)], [[]], (3, 3))
+    with pytest.raises(InterpreterError, match="addresses lie outside every argument"):
+        tally_units(
+            torch.ones(1, 2, 2), unit, torch.zeros_like(unit), torch.zeros(30_001), grid, block,
+            torch.zeros(9, dtype=torch.int32), counts,
+        )  # fmt: skip
 
 
 def test_a_concept_on_255_maps() -> None:

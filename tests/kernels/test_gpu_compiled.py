@@ -5,9 +5,13 @@ Compiling happens in a process of its own where this one interprets; here it nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import pytest
+import torch
+
+from ndkernels import _triton
 
 pytest.importorskip("triton", reason="triton is not installed on this system")
 from benchmarks.gpu_compile import TARGETS, Compiled, Launch, build, inspect
@@ -76,6 +80,22 @@ def check_vector_loads(codes: list[Compiled]) -> None:
         if launch.name == "tally_kernel":
             assert code.loads.get(2, 0) == 0, "codes, four at a time"
             assert code.loads.get(8, 0) > 0
+
+
+def test_the_launcher_hands_on_what_is_compiled_here() -> None:
+    """What is compiled ahead of time has the options of a launch; an empty grid launches nothing."""
+    given = []
+
+    class Kernel:
+        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+            return lambda *arguments, **options: given.append((grid, arguments, options))
+
+    tensor = torch.zeros(3)
+    _triton.launch(Kernel(), (2, 0), tensor, N=3)
+    _triton.launch(Kernel(), (2,), tensor, 7, warps=4, N=3)
+    options = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False, "N": 3}
+    assert [(grid, arguments[1], found) for grid, arguments, found in given] == [((2,), 7, options)]
+    assert given[0][1][0] is tensor
 
 
 def fusing() -> list[Launch]:
