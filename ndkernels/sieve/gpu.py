@@ -112,23 +112,10 @@ def find_kernel(
 
 
 def find_bins(histogram: Tensor, rank: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
-    """The bin of each unit's rank-th largest value.
+    """The bin of each unit's rank-th largest value, and the rank within it.
 
-    Parameters
-    ----------
-    histogram : Tensor
-        ``[U, 2048]`` int64.
-    rank : Tensor
-        ``[U]`` int64, from 1.
-    lowest : Tensor
-        ``[U]`` int32: bins below are not looked at.
-
-    Returns
-    -------
-    found : Tensor
-        ``[U]`` int32: the bin, or -1 where there are fewer values.
-    left : Tensor
-        ``[U]`` int64: the rank within the bin.
+    Of ``histogram [U, 2048]`` int64, ``rank [U]`` int64 from 1, and the bins from ``lowest [U]`` int32 on: ``[U]``
+    int32 (-1 where there are fewer values) and ``[U]`` int64.
     """
     found, left = torch.empty_like(lowest), torch.empty_like(rank)
     _triton.launch(find_kernel, (len(rank),), histogram, rank, lowest, found, left, BINS=histogram.shape[1], warps=4)

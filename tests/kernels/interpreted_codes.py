@@ -45,10 +45,20 @@ def test_many_categories(categories: int) -> None:
     rng = np.random.default_rng(9)
     case = make_case(make_grid("half-pixel", maps=(3, 3), labels=(9, 9)), "normal", rng, concepts=90)
     case.category = rng.integers(-1, categories, 90).astype(np.int32)
-    case.category[:9] = [-1, categories - 1, min(255, categories - 1)] * 3
     case.categories = categories
     for area in ("category", "touched"):
         cases.assert_identical(case.found(False, area), case.expected(False, area))
+
+
+@pytest.mark.parametrize("category", [-1, 0, 31, 32, 255, 299])
+def test_one_category_of_300(category: int) -> None:
+    grid = make_grid("half-pixel", maps=(2, 2), labels=(3, 3))
+    case = make_case(grid, "normal", np.random.default_rng(9), images=1, units=1, concepts=1, categories=300)
+    case.thresholds[:], case.category[:] = -9, category
+    case.maps, case.whole = [np.ones((1, 3, 3), np.int32)], [[]]
+    expected = case.expected(False, "touched")
+    assert expected[1].sum() == (0 if category < 0 else 9)
+    cases.assert_identical(case.found(False, "touched"), expected)
 
 
 def test_counts_of_more_than_2_to_the_31_cells(monkeypatch: pytest.MonkeyPatch) -> None:

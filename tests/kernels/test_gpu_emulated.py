@@ -104,13 +104,17 @@ def test_fusion_moves_pixels() -> None:
 
 
 def check_sieve() -> None:
-    """A stream of five images, from the first batch to thresholds and masks."""
-    activations = cases.activations("relu", (5, 3, 6, 9), np.random.default_rng(3))
-    sieve = Sieve(3, 10)
+    """A stream of five images, from the first batch to thresholds and masks; with negative and positive units."""
+    rng = np.random.default_rng(3)
+    tempers = [cases.activations(temper, (5, 1, 6, 9), rng) for temper in ("normal", "negative", "steps")]
+    activations = np.concatenate([*tempers, 1 - tempers[1]], axis=1)
+    units = activations.shape[1]
+    sieve = Sieve(units, 10)
     blocks = [sieve.add(torch.from_numpy(activations[i : i + 2]), i)[0] for i in (0, 2, 4)]
     thresholds = select_thresholds(lambda: blocks, sieve.bound, 10)
     cases.assert_identical([thresholds], [naive.thresholds(activations, 10)])
     least = join_survivors([compact_survivors(block, thresholds) for block in blocks])
+    assert 0 < len(least.values) < activations.size / 2
     cases.assert_identical(fields_of(least), naive.survivors(activations, thresholds.numpy()))
     maps = expand_survivors(least, thresholds).numpy()
     for a, (n, u) in enumerate(zip(least.image.tolist(), least.unit.tolist(), strict=True)):

@@ -34,6 +34,7 @@ PARTS = {
     "tally, modes": ["tests/kernels/test_tally.py", "-k", MODES],
     "tally, shapes": [*(f"tests/kernels/test_tally.py::{name}" for name in SHAPES)],
     "tally, codes": ["tests/kernels/interpreted_codes.py"],
+    "sieve, steps": ["tests/kernels/interpreted_sieve.py"],
     "sieve": ["tests/kernels/test_sieve.py", "tests/kernels/test_compaction.py", "-k", SIEVE],
     "masks": ["tests/kernels/test_grid.py", "-k", "mask"],
     "whole runs": ["tests/engine/interpreted_run.py"],
