@@ -57,7 +57,7 @@ def dense_matmul(
 ) -> tuple[Tensor, Tensor]:
     """Count as a matrix product: upsample everything, binarise, multiply with a one-hot of the image's concepts.
 
-    On a GPU in half precision, whose products of zeros and ones are summed in float32, exactly.
+    On a GPU in half precision, whose products of zeros and small counts are summed in float32, exactly.
 
     Returns
     -------
@@ -76,6 +76,7 @@ def dense_matmul(
         present = stack.unique()
         present = present[present > 0]
         hot = (stack.flatten(1)[:, None] == present[:, None]).sum(0)  # [P, H·W]: how many maps say so
-        intersection[:, present] += (masks.to(dtype) @ hot.to(dtype).T).to(torch.int64)
+        wide = {"out_dtype": torch.float32} if dtype == torch.float16 else {}
+        intersection[:, present] += torch.mm(masks.to(dtype), hot.to(dtype).T, **wide).to(torch.int64)
         unit_area += masks.sum(1)
     return intersection, unit_area

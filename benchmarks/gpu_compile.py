@@ -52,6 +52,7 @@ class Launch:
     arguments: tuple[Tensor | int, ...]
     constants: dict[str, Any]
     warps: int
+    registers: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,9 +64,16 @@ class Launch:
 def launching(replacement: Any) -> Iterator[None]:
     """Put ``replacement(launch: Launch)`` in the launcher's place."""
 
-    def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 1, **constants: Any) -> None:
+    def launch(
+        kernel: Any,
+        grid: tuple[int, ...],
+        *arguments: Any,
+        warps: int = 1,
+        registers: int | None = None,
+        **constants: Any,
+    ) -> None:
         if 0 not in grid:
-            replacement(Launch(kernel, tuple(grid), arguments, constants, warps))
+            replacement(Launch(kernel, tuple(grid), arguments, constants, warps, registers))
 
     original = _triton.launch
     _triton.launch = launch
@@ -139,7 +147,8 @@ def build(launch: Launch, target: str, **options: Any) -> Any:
             signature[parameter.name] = "i32" if abs(argument) < 2**31 else "i64"
     assert not rest, f"{launch.name} has {len(rest)} arguments too many"
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=launch.constants, attrs=attributes)
-    settings = {"num_warps": launch.warps, **_triton.OPTIONS, **options}
+    limit = {"maxnreg": launch.registers} if launch.registers and TARGETS[target].backend == "cuda" else {}
+    settings = {"num_warps": launch.warps, **limit, **_triton.OPTIONS, **options}
     return triton.compile(source, target=TARGETS[target], options=settings)
 
 

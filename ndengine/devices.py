@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from subprocess import SubprocessError
 from typing import Any
 
 import torch
@@ -19,7 +22,7 @@ def open_device(name: str) -> torch.device:
     Raises
     ------
     SettingsError
-        If this torch has no such device, or the compiler of its kernels is missing.
+        If this torch has no such device, or the compiler of its kernels is missing or too old.
     """
     if name == "cpu":
         return CPU
@@ -30,24 +33,60 @@ def open_device(name: str) -> torch.device:
             f"device {name} can't be used: torch {torch.__version__} is a build for CPUs alone; "
             "install one for your GPU, or use --device cpu."
         )
-    device = torch.device(name if ":" in name else f"cuda:{torch.cuda.current_device()}")
-    if device.index >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise SettingsError(f"device {name} does not exist: the last one is cuda:{last}; use one up to there.")
+    count, index = torch.cuda.device_count(), name.partition(":")[2]
+    number = int(index) if index else torch.cuda.current_device()
+    if number >= count:
+        raise SettingsError(f"device {name} does not exist: the last one is cuda:{count - 1}; use one up to there.")
     try:
-        import ndkernels.tally.gpu  # noqa: F401
-    except ImportError as error:
+        found = version("triton")
+    except PackageNotFoundError:
+        found = "0"
+    if [int(part) for part in re.findall("[0-9]+", found)[:2]] < [3, 5]:
+        what = f"not {found}" if found != "0" else "which is not installed"
+        raise SettingsError(f"device {name} needs triton 3.5 or newer, {what}; install it, or use --device cpu.")
+    return torch.device("cuda", number)
+
+
+@contextmanager
+def explaining_full_memory(device: torch.device) -> Iterator[None]:
+    """Turn a GPU's memory running out into a SettingsError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
         raise SettingsError(
-            f"device {name} needs the package triton ({error}); install it, or use --device cpu."
-        ) from None
-    return device
+            f"The memory of {device} is full ({_first_line(error)}); use a smaller --batch-size, or --device cpu."
+        ) from error
+
+
+@contextmanager
+def explaining_compilers(device: torch.device) -> Iterator[None]:
+    """Turn a failure of Triton's first launch into a SettingsError: it needs a C compiler, Python.h and the driver."""
+    try:
+        yield
+    except (RuntimeError, OSError, SubprocessError, AssertionError, ImportError) as error:
+        if device.type == "cpu" or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise SettingsError(
+            f"The kernels can't be compiled for {device} ({_first_line(error)}); triton needs a C compiler and "
+            "Python's headers: install them, or use --device cpu."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def idle_gpu_note(device: torch.device) -> str:
     """A sentence for whoever has a GPU and does not use it; empty where there is none, or it is used."""
     if device.type == "cuda" or not torch.cuda.is_available():
         return ""
-    return f"{torch.cuda.get_device_name()} is idle; --device cuda computes on it."
+    return "A GPU is idle; --device cuda computes on it."
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let a run's peak use of a GPU begin now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def describe_gpu(device: torch.device) -> dict[str, Any] | None:
@@ -69,10 +108,16 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    cudnn: Any = torch.backends.cudnn
+    places: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
+    precisions = [place.fp32_precision for place in places]
+    chosen = cudnn.deterministic, cudnn.benchmark
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
+        for place in places:
+            place.fp32_precision = "ieee"
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for place, precision in zip(places, precisions, strict=True):
+            place.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = chosen

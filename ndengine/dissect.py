@@ -13,7 +13,13 @@ import torch
 
 from ndengine.clock import Clock
 from ndengine.datasets.open import data_fingerprint, open_dataset
-from ndengine.devices import idle_gpu_note, open_device
+from ndengine.devices import (
+    explaining_compilers,
+    explaining_full_memory,
+    forget_peak_memory,
+    idle_gpu_note,
+    open_device,
+)
 from ndengine.errors import ModelError, ResultError, SpoolError
 from ndengine.models.download import hash_file
 from ndengine.models.layers import Layer
@@ -71,11 +77,12 @@ def dissect_network(
             workspace.sweep()
             return _show_again(settings, out, progress)
         device = open_device(settings.device)
+        forget_peak_memory(device)
         if note := idle_gpu_note(device):
             progress.note(note)
         with clock.stage("data"):
             dataset = open_dataset(settings.data, cache, progress)
-        with dataset:
+        with dataset, explaining_full_memory(device):
             run = plan_run(settings, dataset, device, cache, progress, clock)
             with clock.stage("compile"):
                 compile_kernels(run, progress)
@@ -101,7 +108,7 @@ def dissect_network(
 
 def compile_kernels(run: Run, progress: Progress) -> None:
     """Compile what the run will call, or find it in the compilers' caches."""
-    with progress.stage("compile", len(run.homes), "layers") as advance:
+    with progress.stage("compile", len(run.homes), "layers") as advance, explaining_compilers(run.device):
         if run.device.type == "cpu":
             warm_up()
         for layer, _ in run.homes:

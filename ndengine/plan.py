@@ -86,7 +86,8 @@ class Run:
             "preprocessing": self.preprocessing.record(),
             "quantile": self.settings.knobs.quantile,
             "top_images": self.settings.top_images,
-            "device": self.device.type,  # a network rounds otherwise on a GPU
+            # A network rounds otherwise on a GPU, and on another one otherwise again.
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:

@@ -89,7 +89,13 @@ def read_batches(
         except BaseException as error:  # handed to the thread that asked, which raises it
             put(error)
 
-    thread = threading.Thread(target=read, name="ndengine-reader", daemon=True)
+    stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+    def read_on_stream() -> None:
+        with torch.cuda.stream(stream):  # the caller's: a thread begins with the default one; None changes nothing
+            read()
+
+    thread = threading.Thread(target=read_on_stream, name="ndengine-reader", daemon=True)
     thread.start()
     try:
         while (item := ready.get()) is not None:
@@ -167,6 +173,8 @@ class Probe:
                 self.module(batch)
             except _Done:
                 pass
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 height, width = batch.shape[2:]

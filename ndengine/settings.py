@@ -148,7 +148,7 @@ class Settings:
                 raise SettingsError(f"{name} is the text {value!r}; use a tuple of names.")
             object.__setattr__(self, name, tuple(value))
         check_quantile(self.knobs.quantile)
-        if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", self.device):
+        if not re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]?))?", self.device):
             raise SettingsError(f"device is {self.device!r}; use cpu, cuda or cuda:N.")
         for name, value, allowed in (
             ("preset", self.preset, tuple(PRESETS)),

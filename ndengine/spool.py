@@ -119,6 +119,7 @@ class SurvivorSpool:
         memory_bytes: int = 0,
     ) -> None:
         self._sieve = Sieve(units, above, threads, device)
+        self._bound = self._sieve.bound.clone()
         self.tops = TopImages(units, top_images, device)
         self.images = 0
         self._passing: Passing | None = None  # the last batch, as long as a GPU is at work on it
@@ -136,8 +137,11 @@ class SurvivorSpool:
 
     @property
     def bound(self) -> Tensor:
-        """``[U]`` float32: the proven lower bound of every threshold."""
-        return self._sieve.bound
+        """``[U]`` float32: the proven lower bound of every threshold, from the images that have been taken in alone.
+
+        What a GPU is at work on does not count yet: after a crash its images come again, and may round otherwise.
+        """
+        return self._bound
 
     @property
     def nbytes(self) -> int:
@@ -176,6 +180,7 @@ class SurvivorSpool:
         if self._passing is None:
             return
         survivors, maximum, minimum = self._passing.finish(fetch=True)
+        self._bound = torch.maximum(self._bound, self._passing.bound)
         self._passing = None
         self.tops.add(maximum, minimum, self.images)
         self.images = self._started
@@ -198,6 +203,7 @@ class SurvivorSpool:
     def compact(self, bound: Tensor) -> None:
         """Drop what the higher bound rules out; each segment on disk is replaced in one step."""
         self._close()
+        self._bound = torch.maximum(self._bound, bound)
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
         for i, path in enumerate(self._files):
             survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
@@ -265,6 +271,7 @@ class SurvivorSpool:
         self.tops.restore(state)
         self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]
         self._sieve.restore(bound, self.survivors())
+        self._bound = self._sieve.bound.clone()
 
 
 class DenseSpool:

@@ -19,7 +19,8 @@ from ndkernels.sieve import Survivors, expand_survivors, join_survivors, split_s
 from ndkernels.tally import UnitCounts, tally_units
 
 BLOCK_IMAGES = 64
-GPU_BLOCK_IMAGES = 256  # a GPU takes longer to be told than to count
+# A GPU takes longer to be told than to count; but all maps of a block may be active.
+GPU_BLOCK_IMAGES, GPU_BLOCK_BYTES = 256, 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,10 @@ def tally_layer(
     concept_area = np.zeros(concepts, np.int64)
     concept_images = np.zeros(concepts, np.int64)
     masks = np.zeros((*top_images.shape, height, -(-width // 8)), np.uint8)
-    edges = [*range(0, images, BLOCK_IMAGES if device.type == "cpu" else GPU_BLOCK_IMAGES), images]
+    step = BLOCK_IMAGES
+    if device.type == "cuda":
+        step = max(1, min(GPU_BLOCK_IMAGES, GPU_BLOCK_BYTES // (4 * units * grid.rows.samples * grid.columns.samples)))
+    edges = [*range(0, images, step), images]
     with progress.stage("tally", images, "images") as advance:
         for part, first, last in zip(blocks_of(survivors, edges), edges, edges[1:], strict=False):
             block = labels(first, last)

@@ -10,6 +10,6 @@ use it:
 - :mod:`ndkernels.tally`: the counts; ``tally_units``
 - :mod:`ndkernels.pixels`: bytes to a network's input; ``look_up_pixels``
 
-Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` the same integers
-fast. Compilers (numba, triton) are loaded at the first call, never at import.
+Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` and ``gpu.py`` the same
+integers fast. Compilers (numba, triton) are loaded at the first call, never at import.
 """

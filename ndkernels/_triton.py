@@ -12,7 +12,14 @@ from torch import Tensor
 OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | int, warps: int = 1, **constants: Any) -> None:
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    *arguments: Tensor | int,
+    warps: int = 1,
+    registers: int | None = None,
+    **constants: Any,
+) -> None:
     """Run a kernel on the device of its first tensor, which need not be the current one.
 
     Parameters
@@ -24,14 +31,17 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | int, warps: 
         The kernel's arguments that are not compile-time constants, in order.
     warps : int
         Warps (on AMD: wavefronts) a program. Most kernels use one: it needs no barrier to agree with itself.
+    registers : int or None
+        Registers a thread may take on NVIDIA's GPUs, where the assembler's own choice would spill some.
     **constants
         The compile-time constants.
     """
     if 0 in grid:
         return
+    limit = {} if registers is None or torch.version.hip else {"maxnreg": registers}
     device = next(a.device for a in arguments if isinstance(a, Tensor))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernel[grid](*arguments, **constants, num_warps=warps, **OPTIONS)
+        kernel[grid](*arguments, **constants, num_warps=warps, **limit, **OPTIONS)
 
 
 def power_of_two(least: int) -> int:

@@ -37,17 +37,21 @@ class Transfer:
     tensors : sequence of Tensor
         Of one device; they must not change before :meth:`wait` has returned.
     after : Event or None
-        The copies begin behind this mark of :func:`record_point`.
+        The copies begin behind this mark of :func:`record_point`, on a stream of their own; None puts them behind all
+        that is queued now, where they hold nothing up: for a few numbers, or in host memory.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], after: torch.cuda.Event | None) -> None:
+    def __init__(self, tensors: Sequence[Tensor], after: torch.cuda.Event | None = None) -> None:
         self._kept = tensors  # their memory must not be given to another tensor while it is copied
         self._done: torch.cuda.Event | None = None
-        if after is None:
+        device = tensors[0].device
+        if device.type == "cpu":
             self._copies = [t.clone() for t in tensors]
             return
-        stream = _side_stream(tensors[0].device)
-        stream.wait_event(after)
+        stream = torch.cuda.current_stream(device)
+        if after is not None:
+            stream = _side_stream(device)
+            stream.wait_event(after)
         with torch.cuda.stream(stream):
             self._copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
             for copy, tensor in zip(self._copies, tensors, strict=True):

@@ -56,7 +56,7 @@ def look_up_pixels(
         from ndkernels.pixels import gpu
 
         there = torch.from_numpy(np.ascontiguousarray(images)).pin_memory().to(device, non_blocking=True)
-        return gpu.look_up_pixels(there, torch.from_numpy(table).to(device), order)
+        return gpu.look_up_pixels(there, gpu.upload_table(table.tobytes(), torch.device(device)), order)
     from ndkernels.pixels import cpu
 
     out = np.empty(images.shape, np.float32)

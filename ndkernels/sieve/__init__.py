@@ -193,6 +193,8 @@ class Passing:
 
     Attributes
     ----------
+    bound : Tensor
+        ``[U]`` float32: the bound behind this batch, before any later one.
     queued : bool
         Whether a GPU is (or may be) still at work on it.
     """
@@ -207,6 +209,7 @@ class Passing:
         threads: int,
     ) -> None:
         self.queued = devices.on_gpu(activations)
+        self.bound = bound
         self._extrema = maximum, minimum
         self._first_image = first_image
         maps = activations.flatten(0, 1)
@@ -218,8 +221,10 @@ class Passing:
         self._activations = activations
         self._packed = gpu.pack_batch(maps, bound)
         bad = torch.isnan(maximum).any().long()
+        # The three numbers travel right behind the kernels, so that they never wait for a later batch; the mark is for
+        # the survivors, whose copy must not wait for it either.
+        self._totals = Transfer([torch.cat([self._packed[-1], bad[None]])])
         self._after = record_point(activations.device)
-        self._totals = Transfer([torch.cat([self._packed[-1], bad[None]])], self._after)
 
     def finish(self, *, fetch: bool = False) -> tuple[Survivors, Tensor, Tensor]:
         """Wait for the batch: what :meth:`Sieve.add` gives.
@@ -238,8 +243,8 @@ class Passing:
         place, bitmap, packed, _ = self._packed
         units, shape = self._activations.shape[1], self._activations.shape[2:]
         parts = [place[:maps], bitmap[:maps], packed[:values]]
-        if fetch:
-            parts = Transfer(parts, self._after).wait()
+        # Either way the buffers of the largest possible size are let go.
+        parts = Transfer(parts, self._after).wait() if fetch else [part.clone() for part in parts]
         image = (parts[0] // units + self._first_image).to(torch.int32)
         unit = (parts[0] % units).to(torch.int32)
         return Survivors(image, unit, parts[1], parts[2], (int(shape[0]), int(shape[1]))), *self._extrema

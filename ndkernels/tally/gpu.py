@@ -21,6 +21,7 @@ from ndkernels.tally.layout import carry_categories, pack_entries, pad_codes
 
 CELLS = 256  # of a map, looked at together when its maximum is sought
 FEW_BINS, MANY_BINS = 128, 256  # codes counted in one pass over a map: of most images, or of richly labelled ones
+REGISTERS = 128  # a thread, with many bins
 
 
 @triton.jit
@@ -203,5 +204,5 @@ def tally_maps(
         intersection, unit_area, unit_area_all, concepts, categories,
         h=h, w=w, H=height, W=width, CODE_WIDTH=codes.shape[2], BINS=FEW_BINS if few else MANY_BINS, LANES=lanes,
         CELLS=min(CELLS, _triton.power_of_two(h * w)), CELL_LANES=min(CELLS, _triton.power_of_two(w)),
-        CATEGORIES=_triton.power_of_two(max(categories, 1)), TOUCHED=area == 1,
+        CATEGORIES=_triton.power_of_two(max(categories, 1)), TOUCHED=area == 1, registers=None if few else REGISTERS,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from kernels.as_gpu import cpu_kernels
 
 from ndengine import dissect, spool
@@ -15,7 +16,7 @@ from ndengine.dissect import dissect_network
 from ndengine.errors import ModelError
 from ndengine.settings import PRESETS, Settings, SpoolKind
 from ndengine.tally import Counts
-from ndkernels import _triton, warm
+from ndkernels import _triton, sieve, warm
 from tests.engine.tinybroden import LABEL_SIZE, make_broden
 
 NETS = Path(__file__).with_name("smallnets.py")
@@ -96,3 +97,36 @@ def test_nothing_is_compiled_in_the_middle_of_a_run(
     monkeypatch.setattr(dissect, "warm_up", lambda: None)  # that of a CPU
     dissect_network(settings, tmp_path / "out", cache=tmp_path / "cache")
     assert forms == warmed
+
+
+def test_what_is_under_way_does_not_count_yet(settings: Settings, tmp_path: Path) -> None:
+    """The bound on the disk is that of the images taken in: the next batch may come again, rounded otherwise."""
+    activations = torch.randn(6, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    activations[3:] += 50
+    filled = spool.SurvivorSpool(2, 10, 1, folder=tmp_path)
+    for first in (0, 3):
+        filled.add(activations[first : first + 3], first)
+    assert filled.images == 3
+    assert (filled.bound < 10).all()
+    filled.close()
+    assert filled.images == 6
+    assert (filled.bound > 10).all()
+
+
+def test_totals_are_complete_before_they_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy of a batch's three numbers is queued behind what makes them; the mark for the survivors comes after."""
+    order: list[str] = []
+
+    class Recorded(sieve.Transfer):
+        def __init__(self, tensors: Any, after: Any = None) -> None:
+            order.append(f"{len(tensors)} behind {after}")
+            super().__init__(tensors, None)
+
+    monkeypatch.setattr(sieve, "Transfer", Recorded)
+    monkeypatch.setattr(sieve, "record_point", lambda device: order.append("mark") or "the mark")
+    passing = sieve.Sieve(2, 3).start(torch.randn(3, 2, 5, 5), 0)
+    assert order == ["1 behind None", "mark"]
+    passing.finish(fetch=True)
+    assert order == ["1 behind None", "mark", "3 behind the mark"]
+    found = sieve.Sieve(2, 3).start(torch.randn(3, 2, 5, 5), 0).finish()[0]
+    assert found.values.untyped_storage().nbytes() == found.values.nbytes, "the large buffers are let go"

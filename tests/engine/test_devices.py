@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
 
+from ndengine import devices
 from ndengine.devices import CPU, describe_gpu, exact_arithmetic, idle_gpu_note, open_device
 from ndengine.errors import SettingsError
 from ndengine.settings import Settings
@@ -17,10 +18,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "CUDA", "", "mps", "cuda:0x"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "CUDA", "", "mps", "cuda:0x", "cuda:007", "cuda:256"])
 def test_names_that_are_not_understood(name: str) -> None:
     with pytest.raises(SettingsError, match="use cpu, cuda or cuda:N") as caught:
         Settings(device=name)
@@ -56,17 +56,38 @@ def test_which_gpu() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("ndkernels") and name.endswith("gpu")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "triton", None)
-    with pytest.raises(SettingsError, match=r"device cuda needs the package triton \(.*\); install it"):
+@pytest.mark.parametrize(("found", "words"), [(None, "which is not installed"), ("3.3.1", "not 3.3.1")])
+def test_no_triton_that_will_do(found: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(devices, "version", version)
+    with pytest.raises(SettingsError, match=f"device cuda needs triton 3.5 or newer, {words}; install it"):
         open_device("cuda")
+
+
+def test_what_a_gpu_fails_with_becomes_a_sentence() -> None:
+    gpu = torch.device("cuda:0")
+    with (
+        pytest.raises(SettingsError, match=r"The memory of cuda:0 is full .tried 2 GiB.; use a smaller --batch-size"),
+        devices.explaining_full_memory(gpu),
+    ):
+        raise torch.OutOfMemoryError("tried 2 GiB\nand more")
+    for error in (RuntimeError("no cc"), FileNotFoundError("no cc"), AssertionError("no cc")):
+        with (
+            pytest.raises(SettingsError, match=r"can't be compiled for cuda:0 .no cc.; triton needs a C compiler"),
+            devices.explaining_compilers(gpu),
+        ):
+            raise error
+    with pytest.raises(RuntimeError, match="a bug of ours"), devices.explaining_compilers(CPU):
+        raise RuntimeError("a bug of ours")
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_an_idle_gpu_is_mentioned() -> None:
-    assert idle_gpu_note(CPU) == "Some GPU is idle; --device cuda computes on it."
+    assert idle_gpu_note(CPU) == "A GPU is idle; --device cuda computes on it."
     assert idle_gpu_note(torch.device("cuda:0")) == ""
 
 
@@ -76,22 +97,25 @@ def test_no_gpu_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pass_on_a_gpu_is_exact() -> None:
-    """No TF32, no kernel chosen by timing; and afterwards everything is as it was."""
-    cudnn = torch.backends.cudnn
+    """No TF32, no kernel chosen by timing; and afterwards everything is as it was, whatever a caller has set."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
 
-    def state() -> tuple[object, ...]:
-        return cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, torch.get_float32_matmul_precision()
+    def state() -> list[object]:
+        precisions = [place.fp32_precision for place in (cudnn.conv, cudnn.rnn, matmul)]
+        return [*precisions, cudnn.deterministic, cudnn.benchmark]
 
-    before = state()
-    torch.set_float32_matmul_precision("high")
+    usual = state()
     try:
-        with exact_arithmetic(torch.device("cuda:0")):
-            assert state() == (False, True, False, "highest")
-        assert state() == (*before[:3], "high")
-        with exact_arithmetic(CPU):
-            assert state() == (*before[:3], "high")
+        for conv, product in ((usual[0], usual[2]), ("tf32", "tf32"), ("ieee", "none")):
+            cudnn.conv.fp32_precision, matmul.fp32_precision = conv, product
+            before = state()
+            with exact_arithmetic(torch.device("cuda:0")):
+                assert state() == ["ieee", "ieee", "ieee", True, False]
+            assert state() == before
+            with exact_arithmetic(CPU):
+                assert state() == before
     finally:
-        torch.set_float32_matmul_precision(before[3])  # type: ignore[arg-type]
+        cudnn.conv.fp32_precision, matmul.fp32_precision = usual[0], usual[2]
 
 
 def test_results_of_two_devices_are_not_the_same() -> None:
