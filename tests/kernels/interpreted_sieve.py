@@ -57,3 +57,14 @@ def test_steps(temper: str, shape: tuple[int, int]) -> None:
             cases.assert_identical([found, rank, prefix], [expected, other_rank, other_prefix])
         selected = cpu.values_of(other_prefix, other_rank, low.numpy())
         cases.assert_identical([gpu.values_of(prefix, rank, low)], [selected])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7)], ids=str)
+def test_a_map_with_one_cell_above_the_limit(shape: tuple[int, int]) -> None:
+    """Wherever it is, the map is packed."""
+    cells = shape[0] * shape[1]
+    maps = torch.eye(cells).reshape(cells, *shape)
+    pick, limit = torch.arange(cells), torch.full((cells,), 0.5)
+    found = gpu.gather_maps(maps, pick, limit)
+    assert (found[0] != 0).any(dim=1).all()
+    cases.assert_identical(found, cpu.gather_maps(maps.numpy(), pick.numpy(), limit.numpy(), 1))
