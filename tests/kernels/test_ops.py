@@ -123,6 +123,27 @@ class Sieving(torch.nn.Module):
         return *count_batch(x, bound, histogram, 1), *gather_maps(x.flatten(0, 1), torch.arange(12), bound.repeat(3), 1)
 
 
+class Tallying(torch.nn.Module):
+    """A model that counts what it has computed."""
+
+    def forward(self, x: Tensor, limits: Tensor, shapes: list[Tensor], labels: list[Tensor]) -> tuple[Tensor, ...]:
+        counts = (torch.zeros((4, 9), dtype=torch.int64), torch.zeros((4, 2), dtype=torch.int64))
+        areas, category = torch.zeros(4, dtype=torch.int64), torch.arange(9, dtype=torch.int32) % 3 - 1
+        maps, unit, image = list_maps(torch.relu(x))
+        tally_maps(maps, unit, image, limits, shapes, labels, category, False, 0, 1, *counts, areas)
+        return *counts, areas
+
+
+def test_the_tally_exports() -> None:
+    shapes, labels = tally_arguments()[4:6]
+    arguments = (count_arguments()[0], torch.zeros(4), shapes, labels)
+    program = torch.export.export(Tallying(), arguments)
+    assert "ndkernels.tally_maps.default" in {str(node.target) for node in program.graph.nodes}
+    found = program.module()(*arguments)
+    assert found[0].any()
+    cases.assert_identical(found, Tallying()(*arguments))
+
+
 def test_ops_export() -> None:
     activations, bound, histogram, _ = count_arguments()
     program = torch.export.export(Sieving(), (activations, bound, histogram))
