@@ -1,12 +1,13 @@
-"""Time a whole run against the bare forward pass of the same network over the same images, and watch its memory.
+"""Time a whole run against the bare forward pass of the same network over the same images.
 
 Run it from the repository: ``python -m benchmarks.bench_run squeezenet --shared FOLDER``. Imports, compilation and
-packing are reported apart; everything else a run does, the report included, counts against it.
+packing are reported apart; everything else a run does, the report included, counts against it. Bare passes and whole
+runs take turns, in one process with one allocator setting and one number of threads. ``--memory`` also watches the peak
+memory of runs in processes of their own.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import json
@@ -15,22 +16,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.equality import NETWORKS, Network, open_network
-from benchmarks.machine import machine_line, write_results
-from ndcli.allocator import keep_memory
+from benchmarks.equality import NETWORKS, Network, differences, grid_of, naive_counts, open_network
+from benchmarks.harness import begin, finish, make_parser
+from benchmarks.machine import UNSTABLE, Timing, spread_of, write_results
+from benchmarks.tables import Shown, Table, number, spread, warning
+from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import cached_pack
 from ndengine.datasets.packed import PackedDataset
 from ndengine.dissect import dissect_network
-from ndengine.settings import Settings
+from ndengine.settings import PRESETS, Settings
 from ndkernels.pixels import look_up_pixels
 
 BATCH = 32
+CHECKED = 4  # images of the run that is compared with the definition
+BARE, WHOLE = "bare forward pass", "whole run"
 
 
 class Stop(Exception):  # noqa: N818 - no error
@@ -39,7 +46,7 @@ class Stop(Exception):  # noqa: N818 - no error
 
 def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: int) -> float:
     """Seconds of a bare pass over decoded images in memory: bytes to a batch, and the network up to the layer."""
-    probe, layer, preprocessing = open_network(network, shared, pack.path.parent)
+    probe, layer, preprocessing = open_network(network, shared, pack.path.parent, pack.image_size)
     module, table = probe.module, preprocessing.table()
     decoded = pack.images(np.arange(images))
 
@@ -57,13 +64,13 @@ def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: in
     return seconds
 
 
-def settings_of(network: Network, shared: Path, data: Path, threads: int, images: int) -> Settings:
+def settings_of(network: Network, shared: Path, threads: int, images: int) -> Settings:
     """The settings of the run that is timed."""
     return Settings(
         model=network.model,
         weights=str(shared / "weights" / network.weights),
         layers=(network.layer,),
-        data=str(data),
+        data=str(shared / "minibroden"),
         limit=images,
         mean=network.mean,
         channels="bgr",
@@ -73,17 +80,32 @@ def settings_of(network: Network, shared: Path, data: Path, threads: int, images
     )
 
 
-def time_runs(args: argparse.Namespace, network: Network, scratch: Path) -> dict[str, Any]:
+def check_run(network: Network, shared: Path, pack: PackedDataset, scratch: Path, threads: int) -> str:
+    """Compare the counts of a run over the first images with the definition.
+
+    Returns
+    -------
+    str
+        What was compared, as half a sentence.
+    """
+    images = min(CHECKED, len(pack))
+    result = dissect_network(settings_of(network, shared, threads, images), scratch / "checked", cache=scratch)
+    probe, layer, preprocessing = open_network(network, shared, scratch, pack.image_size)
+    batch = look_up_pixels(pack.images(np.arange(images)), preprocessing.table(), preprocessing.order)
+    activations = probe.activations(batch)[layer.path].numpy()
+    knobs = PRESETS["netdissect"]
+    grid = grid_of(knobs, layer, pack, pack.image_size)
+    expected = naive_counts(activations, layer, BrodenFolder(pack.source), knobs, grid)
+    (counts,) = (found.counts for found in result.layers.values())
+    wrong = differences(counts, expected)
+    assert not wrong, f"a run over {images} images: {', '.join(wrong)} differ from naive"
+    return f"counts of a run over {images} images equal to naive"
+
+
+def time_runs(args: Namespace, network: Network, pack: PackedDataset, scratch: Path) -> dict[str, Any]:
     """Bare passes and whole runs by turns."""
-    data = args.shared / "minibroden"
-    start = time.perf_counter()
-    pack = cached_pack(data, scratch)
-    packing = time.perf_counter() - start
-    images = args.images or len(pack)
-    settings = settings_of(network, args.shared, data, args.threads, images)
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import ndcli.main, ndengine.dissect"], check=True)
-    importing = time.perf_counter() - start
+    images = min(args.images or len(pack), len(pack))
+    settings = settings_of(network, args.shared, args.threads, images)
     rounds = []
     compiling = 0.0
     stages: dict[str, float] = {}
@@ -95,24 +117,32 @@ def time_runs(args: argparse.Namespace, network: Network, scratch: Path) -> dict
         stages = result.provenance["seconds"]
         whole -= stages["compile"]
         compiling = compiling or stages["compile"]
-        print(
-            f"{'warm-up' if turn == 0 else f'turn {turn}'}: bare {bare:.2f} s, whole run {whole:.2f} s, "
-            f"ratio {whole / bare:.3f}"
-        )
+        name = "warm-up" if turn == 0 else f"turn {turn}"
+        print(f"{name}: bare {bare:.2f} s, whole run {whole:.2f} s, ratio {whole / bare:.3f}", flush=True)
         if turn:
             rounds.append((bare, whole))
-    ratios = sorted(whole / bare for bare, whole in rounds)
+    ratios = tuple(whole / bare for bare, whole in rounds)
+    rows = []
+    for way, seconds in zip((BARE, WHOLE), zip(*rounds, strict=True), strict=True):
+        timing = Timing(seconds)
+        rows.append({"way": way, "items": images, "us_per_item": timing.median / images * 1e6, **timing.record()})
     return {
         "images": images,
-        "bare_ms_per_image": statistics.median(b for b, _ in rounds) / images * 1e3,
-        "whole_ms_per_image": statistics.median(w for _, w in rounds) / images * 1e3,
         "ratio": statistics.median(ratios),
-        "ratio_range": [ratios[0], ratios[-1]],
-        "packing_seconds": packing,
-        "import_seconds": importing,
+        "ratio_range": [min(ratios), max(ratios)],
+        "ratio_spread": spread_of(ratios),
+        "ratios": list(ratios),
         "compile_seconds": compiling,
         "last_run_seconds": stages,
+        "rows": rows,
     }
+
+
+def import_seconds() -> float:
+    """What a process needs to import the command and the pipeline."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import ndcli.main, ndengine.dissect"], check=True)
+    return time.perf_counter() - start
 
 
 def repeat_dataset(source: Path, target: Path, times: int) -> None:
@@ -134,13 +164,13 @@ def repeat_dataset(source: Path, target: Path, times: int) -> None:
                 writer.writerow([f"{t}_{row[0]}", *row[1:6], *(";".join(c) for c in cells[6:])])
 
 
-def watch_memory(args: argparse.Namespace, network: Network, scratch: Path) -> list[dict[str, Any]]:
+def watch_memory(args: Namespace, network: Network, scratch: Path) -> list[dict[str, Any]]:
     """Peak memory of runs in processes of their own, with the disk spool, at one, two and four times the images."""
     rows = []
     for times in (1, 2, 4):
         data = scratch / f"repeated-{times}"
         repeat_dataset(args.shared / "minibroden", data, times)
-        cached_pack(data, scratch)  # packing is not part of what is watched
+        cached_pack(data, scratch).close()  # packing is not part of what is watched
         out = scratch / f"memory-{times}"
         command = [
             sys.executable, "-m", "ndcli", "run", "--model", network.model, "--layer", network.layer,
@@ -153,38 +183,76 @@ def watch_memory(args: argparse.Namespace, network: Network, scratch: Path) -> l
         images = record["images"]
         peak = record["provenance"]["peak_memory_bytes"]
         rows.append({"images": images, "peak_memory_bytes": peak, "spool_bytes": record["provenance"]["spool_bytes"]})
-        print(f"{images} images: peak {peak / 2**20:.0f} MiB")
+        print(f"{images} images: peak {peak / 2**20:.0f} MiB", flush=True)
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, repeats=5)
     parser.add_argument("network", choices=sorted(NETWORKS))
-    parser.add_argument("--shared", type=Path, required=True, help="folder with minibroden/ and weights/")
     parser.add_argument("--images", type=int, help="time the first images alone")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="also watch the peak memory")
-    args = parser.parse_args()
-    keep_memory()
-    torch.set_num_threads(args.threads)
+    args = begin(parser, argv, "bench_run")
+    if not args.shared:
+        parser.error("--shared is needed: the folder with minibroden/ and weights/")
+    args.images = args.images or (CHECKED if args.quick else None)
+    torch.set_num_threads(args.threads)  # of the bare pass, too
     network = NETWORKS[args.network]
-    print(machine_line())
+    facts = {"network": network.model, "layer": network.layer}
     with tempfile.TemporaryDirectory() as folder:
-        content: dict[str, Any] = {"network": network.model, "layer": network.layer, "threads": args.threads}
-        content["time"] = time_runs(args, network, Path(folder))
-        found = content["time"]
-        print(
-            f"{network.model} {network.layer}, {found['images']} images, {args.threads} threads: bare forward "
-            f"{found['bare_ms_per_image']:.1f} ms an image, whole run {found['whole_ms_per_image']:.1f}, ratio "
-            f"{found['ratio']:.3f} ({found['ratio_range'][0]:.3f} to {found['ratio_range'][1]:.3f}); "
-            f"apart from that: imports {found['import_seconds']:.1f} s, compilation (or loading what is compiled) "
-            f"{found['compile_seconds']:.1f} s, packing {found['packing_seconds']:.1f} s; "
-            f"last run by stage: {found['last_run_seconds']}"
-        )
+        scratch = Path(folder)
+        start = time.perf_counter()
+        with cached_pack(args.shared / "minibroden", scratch) as pack:
+            packing = time.perf_counter() - start
+            checked = check_run(network, args.shared, pack, scratch, args.threads)
+            case = time_runs(args, network, pack, scratch)
+        apart = {"packing_seconds": packing, "import_seconds": import_seconds()}
+        case = {"name": f"{network.model} {network.layer}", "checked": checked, **case, **apart}
+        finish(args, f"run-{args.network}", {**facts, "cases": [case]}, show)
         if args.memory:
-            content["memory"] = watch_memory(args, network, Path(folder))
-    print(write_results(f"run-{args.network}", content))
+            content = {**facts, "command": args.command, "rows": watch_memory(args, network, scratch)}
+            print(write_results(f"memory-{args.network}", content, folder=args.results))
+
+
+def show(content: Mapping[str, Any]) -> Shown:
+    """The two times, and what lies between them."""
+    (case,) = content["cases"]
+    threads = content["threads"]
+    caption = (
+        f"{case['name']}: {case['images']} images, {threads} thread{'s' if threads > 1 else ''}; "
+        f"{case.get('checked', 'counts compared elsewhere')}"
+    )
+    rows = [(row["way"], number(row["us_per_item"] / 1e3), spread(row)) for row in case["rows"]]
+    low, high = case["ratio_range"]
+    parts = {"imports": "import_seconds", "compilation": "compile_seconds", "packing": "packing_seconds"}
+    apart = ", ".join(f"{what} {number(case[key], 2)} s" for what, key in parts.items() if case.get(key) is not None)
+    stages = ", ".join(f"{stage} {number(seconds, 2)} s" for stage, seconds in case["last_run_seconds"].items())
+    reading = (
+        f"A whole run takes {case['ratio']:.3f} times the bare forward pass ({low:.3f} to {high:.3f} in "
+        f"{len(case['ratios'])} turns{', unstable' if case['ratio_spread'] > UNSTABLE else ''}). Not counted: {apart}. The last run by stage: {stages}."
+    )
+    return Shown([Table(caption, ("what", "ms an image", "spread"), rows)], reading + warning(case["rows"]))
+
+
+def show_memory(content: Mapping[str, Any]) -> Shown:
+    """Peaks at several numbers of images."""
+    rows = [
+        (f"{row['images']:,}", f"{row['peak_memory_bytes'] / 2**20:,.0f}", number(megabytes(row.get("spool_bytes"))))
+        for row in content["rows"]
+    ]
+    peaks = [row["peak_memory_bytes"] for row in content["rows"]]
+    counts = [row["images"] for row in content["rows"]]
+    reading = (
+        f"With {number(counts[-1] / counts[0], 2)} times the images the peak is {number(peaks[-1] / peaks[0])} times as "
+        "high."
+    )
+    caption = f"{content['network']} {content['layer']}, disk spool"
+    return Shown([Table(caption, ("images", "peak memory, MiB", "spool, MB"), rows)], reading)
+
+
+def megabytes(size: float | None) -> float | None:
+    """Bytes in millions, if known."""
+    return None if size is None else size / 1e6
 
 
 if __name__ == "__main__":

@@ -1,111 +1,103 @@
-"""Time the tally on VGG16-conv5_3-like data against a NetDissect-Lite-style loop and a dense matrix product.
+"""Time the tally on layers of many shapes against a NetDissect-Lite-style loop and a dense matrix product.
 
-Run it from the repository: ``python -m benchmarks.bench_tally``; ``--device cuda`` times the GPU's tally against the
-dense product on the same GPU, and against VGG16's forward pass up to conv5_3.
+Run it from the repository: ``python -m benchmarks.bench_tally [--shared FOLDER]``; ``--device cuda`` times the GPU's
+tally against the dense product on the same GPU, and against VGG16's forward pass up to conv5_3.
+
+The kernels count from the dense activations, of which they find the active maps themselves, as the baselines do; and
+from the list of active maps, which is what the sieve leaves. The floor is a memcpy of what must be read: activations
+(or active maps) and packed labels.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from benchmarks.baselines import dense_matmul, lite_style
-from benchmarks.machine import Timing, device_of, machine_line, time_call, write_results
-from benchmarks.synthetic import make_activations, make_label_maps
+from benchmarks.harness import Way, begin, copying, finish, make_parser, measure
+from benchmarks.machine import device_of
+from benchmarks.tables import Shown, Table, find, number, share, spread, warning
+from benchmarks.tally_cases import NAMES, SHAPES, Case, check, check_lite, make_case, real_case, shrink
 from ndengine.cache import default_cache
 from ndengine.devices import exact_arithmetic
 from ndengine.models.registry import load_model
 from ndengine.probe import Probe
-from ndkernels.grid import Grid, make_grid, tables
-from ndkernels.labels import LabelBlock, encode_labels
-from ndkernels.sieve import naive as sieve_naive
-from ndkernels.sieve import rank_above
-from ndkernels.tally import UnitCounts, list_maps, naive, tally_units
 
-# One color map, one object map, three part maps and one material map, as in the ADE20K part of Broden.
-REGIONS = (40, 12, 15, 10, 8, 8)
-CONCEPTS = 1197
-CHECKED = 8  # images on which counts are compared with the definition
+HEADLINE = "conv5_3"
+FEW = 4  # images of the dense product, which costs the same on every image
+LITE, PRODUCT = "NetDissect-Lite style", "dense product"
+ALL, ACTIVE = "memcpy: activations + labels", "memcpy: active maps + labels"
+BASES = {"times_lite": LITE, "times_dense": PRODUCT}
 
 
-@dataclass(frozen=True)
-class Data:
-    """What all ways count: synthetic activations, labels, and the list of the maps that are active."""
-
-    activations: NDArray[np.float32]  # [N, U, h, w]
-    thresholds: NDArray[np.float32]  # [U]
-    stacks: list[NDArray[np.int64]]  # N times [M, H, W]
-    grid: Grid
-    labels: LabelBlock
-    maps: Tensor  # [A, h, w]
-    unit: Tensor  # [A]
-    image: Tensor  # [A]
-
-    def tally(self, counts: UnitCounts, threads: int = 1, images: int | None = None) -> UnitCounts:
-        """Count the first images, or all, with the kernels."""
-        last = len(self.image) if images is None else int((self.image < images).sum())
-        device = self.maps.device
-        tally_units(
-            self.maps[:last], self.unit[:last], self.image[:last], torch.from_numpy(self.thresholds).to(device),
-            self.grid, self.labels, torch.zeros(CONCEPTS, dtype=torch.int32, device=device), counts, threads=threads,
+def ways_of(case: Case, threads: Sequence[int], *, product: bool) -> list[Way]:
+    """The ways of one case on a CPU, baselines first."""
+    running, ways = case.zeros(), []
+    numbers, copies = [copying(ACTIVE, case.images, case.maps, *case.packed_labels)], {False: ACTIVE, True: ALL}
+    if case.activations is not None:
+        numbers.append(copying(ALL, case.images, case.activations, *case.packed_labels))
+        arrays = case.activations.numpy(), case.thresholds.numpy()
+        ways.append(
+            Way(LITE, lambda: lite_style(*arrays, case.stacks, len(case.category), case.whole), case.images)
         )  # fmt: skip
-        return counts
+        if product:
+            ways.append(Way(PRODUCT, dense_product(case), min(FEW, case.images)))
+    bytes_of = {way.name: way.bytes for way in numbers}
+    for dense in (True, False):
+        if dense and case.activations is None:
+            continue
+        for t in threads:
+            name = f"tally from {'the dense tensor' if dense else 'active maps'}, {count(t)}"
+            floor = copies[dense]
+            call = tallying(case, running, dense, t)
+            ways.append(Way(name, call, case.images, bytes=bytes_of[floor], floor=floor))
+    return ways + numbers
 
 
-def make_data(args: argparse.Namespace, device: torch.device) -> Data:
-    """Synthetic data of the sizes that are asked for."""
-    shape, size = (args.maps, args.maps), (args.labels, args.labels)
-    activations = make_activations(args.images, args.units, shape)
-    stacks = make_label_maps(args.images, size, REGIONS, CONCEPTS)
-    thresholds = sieve_naive.thresholds(activations, rank_above("0.005", args.images * args.maps**2))
-    maps, unit, image = list_maps(torch.from_numpy(activations))
-    active = (maps.amax((1, 2)) > torch.from_numpy(thresholds)[unit.long()]).nonzero()[:, 0]
-    return Data(
-        activations,
-        thresholds,
-        stacks,
-        make_grid("half-pixel", maps=shape, labels=size).to(device),
-        encode_labels(stacks, [[] for _ in stacks], size).to(device),
-        *(t[active].to(device) for t in (maps, unit, image)),
-    )
+def tallying(case: Case, running: Any, dense: bool, threads: int) -> Callable[[], object]:
+    """A call that adds all images to running counts."""
+    return lambda: case.tally(running, dense=dense, threads=threads)
 
 
-def check(data: Data, units: int) -> None:
-    """Compare the first images with the definition, and all images with both baselines."""
-    device, part = data.maps.device, slice(0, CHECKED)
-    stacks = data.stacks[part]
-    expected = naive.tally(
-        data.activations[part], data.thresholds, tables(data.grid.to("cpu")), stacks, [[] for _ in stacks],
-        np.zeros(CONCEPTS, np.int32), 1, once=False, area="category",
-    )  # fmt: skip
-    counts = data.tally(UnitCounts.zeros(units, CONCEPTS, 1, device), images=CHECKED)
-    for found, right in zip((counts.intersection, counts.unit_area, counts.unit_area_all), expected, strict=True):
-        np.testing.assert_array_equal(found.cpu().numpy(), right)
-    ours = data.tally(UnitCounts.zeros(units, CONCEPTS, 1, device)).unit_area_all.cpu().numpy()
-    for name, area in (
-        ("NetDissect-Lite style", lite_style(data.activations, data.thresholds, data.stacks, CONCEPTS)[1]),
-        ("dense product", dense(data)()[1].cpu().numpy()),
-    ):
-        # They interpolate with other roundings: single pixels on the boundary may differ, no more.
-        off = np.abs(area - ours).sum() / area.sum()
-        assert off < 1e-4, f"{name} counts something else: {off:.2e} of the area differs"
+def dense_product(case: Case) -> Callable[[], object]:
+    """The dense product of a few images, with its inputs on the case's device."""
+    assert case.activations is not None
+    device, activations = case.activations.device, case.activations[:FEW]
+    stacks = [torch.from_numpy(stack).to(device) for stack in case.stacks[:FEW]]
+    return lambda: dense_matmul(activations, case.thresholds, stacks, len(case.category))
 
 
-def dense(data: Data) -> Callable[[], tuple[Tensor, Tensor]]:
-    """The dense product, with its inputs on the device."""
-    device = data.maps.device
-    activations, thresholds = (
-        torch.from_numpy(data.activations).to(device),
-        torch.from_numpy(data.thresholds).to(device),
-    )
-    stacks = [torch.from_numpy(stack).to(device) for stack in data.stacks]
-    return lambda: dense_matmul(activations, thresholds, stacks, CONCEPTS)
+def count(threads: int) -> str:
+    """So many threads, in words."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def ways_on_gpu(case: Case, device: torch.device) -> list[Way]:
+    """The headline's ways with a GPU: the loop on the CPU, all else there."""
+    assert case.activations is not None
+    there, running = case.to(device), case.to(device).zeros()
+    host = case.activations.numpy(), case.thresholds.numpy()
+    spare = torch.empty_like(there.activations)
+
+    def finished(call: Callable[[], object]) -> Callable[[], object]:
+        return lambda: (call(), torch.cuda.synchronize(device))
+
+    size, images = case.activations.nbytes + sum(t.nbytes for t in case.packed_labels), case.images
+    tally = finished(tallying(there, running, False, 1))
+    return [
+        Way(LITE, lambda: lite_style(*host, case.stacks, len(case.category)), images),
+        Way(PRODUCT, finished(dense_product(there)), min(FEW, images)),
+        Way("tally from active maps, cuda", tally, images),
+        Way("tally from the dense tensor, cuda", finished(tallying(there, running, True, 1)), images, size, ALL),
+        Way("VGG16 forward to conv5_3, cuda", finished(forward(images, device)), images),
+        Way(ALL, finished(lambda: spare.copy_(there.activations)), images, size),
+    ]
 
 
 def forward(images: int, device: torch.device) -> Callable[[], object]:
@@ -122,63 +114,88 @@ def forward(images: int, device: torch.device) -> Callable[[], object]:
     return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--units", type=int, default=512)
-    parser.add_argument("--maps", type=int, default=14, help="rows and columns of the activation maps")
-    parser.add_argument("--labels", type=int, default=113, help="rows and columns of the label maps")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    device = device_of(args.device, parser)
-    data = make_data(args, device)
-    check(data, args.units)
-    running = UnitCounts.zeros(args.units, CONCEPTS, 1, device)
+def cases(args: Namespace, scratch: Path) -> Iterator[tuple[str, Case]]:
+    """The cases that were asked for, one in memory at a time."""
+    for key in args.cases:
+        if key in SHAPES:
+            shape = SHAPES[key]
+            shape = replace(shape, images=args.images) if args.images and key == HEADLINE else shape
+            yield key, make_case(shrink(shape) if args.quick else shape)
+        elif args.shared:
+            yield key, real_case(key, args.shared, scratch, 3 if args.quick else None)
 
-    def finished(call: Callable[[], object]) -> Callable[[], object]:
-        """The call, and a GPU's work with it."""
-        return lambda: (call(), torch.cuda.synchronize(device)) if device.type == "cuda" else call()
 
-    few = max(3, args.repeats // 2)
-    lite = lambda: lite_style(data.activations, data.thresholds, data.stacks, CONCEPTS)  # noqa: E731
-    timings: dict[str, Timing] = {
-        "NetDissect-Lite style, 1 CPU thread": time_call(lite, few, warm=0),
-        f"dense product, {device.type}": time_call(finished(dense(data)), few),
-        **{
-            f"tally, {label}": time_call(finished(lambda t=threads: data.tally(running, t)), args.repeats)  # type: ignore[misc]
-            for threads, label in (((1, "1 thread"), (2, "2 threads")) if device.type == "cpu" else ((1, "cuda"),))
-        },
-    }
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, repeats=9, device=True)
+    parser.add_argument("--cases", default=",".join(NAMES), help=f"of {', '.join(NAMES)}, separated by commas")
+    parser.add_argument("--images", type=int, help=f"images of {HEADLINE} (default {SHAPES[HEADLINE].images})")
+    args = begin(parser, argv, "bench_tally")
+    device, args.cases = device_of(args.device, parser), args.cases.split(",")
+    if unknown := set(args.cases) - set(NAMES):
+        parser.error(f"--cases knows {', '.join(NAMES)}, not {', '.join(sorted(unknown))}")
     if device.type == "cuda":
-        timings["VGG16 forward to conv5_3, cuda"] = time_call(finished(forward(args.images, device)), few)
-    base = timings["NetDissect-Lite style, 1 CPU thread"].median
-    product = timings[f"dense product, {device.type}"].median
-    print(machine_line(device))
-    print(
-        f"{args.units} units, {args.maps}x{args.maps} -> {args.labels}x{args.labels}, {len(REGIONS)} label maps, "
-        f"{args.images} images, {len(data.maps) / args.images:.0f} active maps an image; equal to naive"
-    )
-    print(f"{'way':<38}{'µs an image':>12}{'spread':>9}{'times Lite':>12}{'times dense':>13}")
-    rows = []
-    for name, timing in timings.items():
-        micros = timing.median / args.images * 1e6
-        mark = " unstable" if timing.record()["unstable"] else ""
-        ratios = base / timing.median, product / timing.median
-        print(f"{name:<38}{micros:>12.2f}{timing.spread:>8.1%} {ratios[0]:>11.1f}{ratios[1]:>13.1f}{mark}")
-        rows.append(
-            {
-                "way": name,
-                "us_per_image": micros,
-                "times_lite": ratios[0],
-                "times_dense": ratios[1],
-                **timing.record(),
-            }
+        args.cases = [HEADLINE]
+    threads, found = sorted({1, args.threads}), []
+    with tempfile.TemporaryDirectory() as folder:
+        for key, case in cases(args, Path(folder)):
+            gpu = device.type == "cuda"
+            checked = check(case, threads)
+            if gpu:
+                check(case.to(device), [1])
+            if case.activations is not None:
+                check_lite(case)
+            ways = ways_on_gpu(case, device) if gpu else ways_of(case, threads, product=key == HEADLINE)
+            rows = measure(ways, args.repeats, BASES)
+            found.append({"case": key, "name": case.name, **case.facts(), "checked": checked, "rows": rows})
+    finish(args, "tally-cuda" if device.type == "cuda" else "tally", {"cases": found}, show, device)
+
+
+def show(content: Mapping[str, Any]) -> Shown:
+    """A table a case, and the headline in words."""
+    tables = []
+    for case in content["cases"]:
+        (h, w), (height, width) = case["maps"], case["labels"]
+        caption = (
+            f"{case['name']}: {case['units']:,} units, {h}×{w} → {height}×{width}, {case['images']} images, "
+            f"{number(case['label_maps_per_image'], 2)} label maps and {number(case['active_maps_per_image'])} active "
+            f"maps an image; {case['checked']}"
         )
-    name = "tally" if device.type == "cpu" else "tally-cuda"
-    content = {"arguments": vars(args), "active_maps_per_image": len(data.maps) / args.images, "rows": rows}
-    print(write_results(name, content, device))
+        rows = [
+            (
+                row["way"], number(row["us_per_item"]), spread(row), number(row.get("times_lite")),
+                number(row.get("times_dense")), share(row.get("share_of_floor")),
+                number(row["bytes_per_item"] / 1e3) if "bytes_per_item" in row else "–",
+            )
+            for row in case["rows"]
+        ]  # fmt: skip
+        headings = ("way", "µs an image", "spread", "times Lite", "times dense", "share of floor", "KB an image")
+        tables.append(Table(caption, headings, rows))
+    return Shown(tables, _reading(content["cases"]))
+
+
+def _reading(found: Sequence[Mapping[str, Any]]) -> str:
+    sentences = []
+    for case in found:
+        dense, listed = (find(case["rows"], f"tally from {what}") for what in ("the dense tensor", "active maps"))
+        if case["case"] == HEADLINE and dense and listed:
+            sentences.append(
+                f"On {case['name']} data the kernel takes {number(dense['us_per_item'])} µs an image from the dense "
+                f"tensor ({number(dense['times_lite'])} times faster than the Lite-style loop, "
+                f"{number(dense['times_dense'])} times than the dense product), and {number(listed['us_per_item'])} µs "
+                f"from the active maps ({number(listed['times_lite'])} times)."
+            )
+    shares = [
+        row["share_of_floor"]
+        for case in found
+        for row in case["rows"]
+        if row["way"] == "tally from the dense tensor, 1 thread"
+    ]
+    if shares:
+        sentences.append(
+            f"Over these layers a memcpy of activations and labels takes between {share(min(shares))} and "
+            f"{share(max(shares))} of the time of the tally from the dense tensor on one thread."
+        )
+    return " ".join(sentences) + warning([row for case in found for row in case["rows"]])
 
 
 if __name__ == "__main__":

@@ -6,22 +6,24 @@ labelled set; the test suite checks 60 of them with the same code.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.machine import device_of, machine_line
+from benchmarks.harness import begin, finish, make_parser
+from benchmarks.machine import device_of
+from benchmarks.tables import Shown, Table
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import pack_dataset
 from ndengine.datasets.packed import PackedDataset
@@ -60,23 +62,26 @@ NETWORKS = {
 }
 
 
-def open_network(network: Network, shared: Path, cache: Path) -> tuple[Probe, Layer, Preprocessing]:
+def open_network(
+    network: Network, shared: Path, cache: Path, size: tuple[int, int] = (224, 224)
+) -> tuple[Probe, Layer, Preprocessing]:
     """The network's probe, layer and preprocessing."""
     model = load_model(
         network.model,
         str(shared / "weights" / network.weights),
         layers=(network.layer,),
-        size=(224, 224),
+        size=size,
         cache=cache,
     )
     preprocessing = resolve_preprocessing(model.preprocessing, network.mean, None, "bgr", 255.0)
     return Probe(model.module, model.layers), model.layers[0], preprocessing
 
 
-def probe_all(network: Network, shared: Path, pack: PackedDataset, images: int) -> tuple[NDArray[np.float32], Layer]:
-    """Activations ``[N, U, h, w]`` of the first images, from one forward pass."""
+def probe_all(
+    network: Network, shared: Path, pack: PackedDataset, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Layer]:
+    """Activations ``[N, U, h, w]`` of some images, from one forward pass."""
     probe, layer, preprocessing = open_network(network, shared, pack.path.parent)
-    indices = np.arange(images)
     batches = read_batches(pack.images, indices, preprocessing, size=(224, 224), batch_size=16)
     return np.concatenate([probe.activations(batch)[layer.path].numpy() for _, batch in batches]), layer
 
@@ -131,9 +136,9 @@ def all_counts(
                 yield name, f"{kind} spool, {where}", read_counts(path)[0]
 
 
-def grid_of(knobs: Knobs, layer: Layer, pack: PackedDataset) -> Grid:
+def grid_of(knobs: Knobs, layer: Layer, pack: PackedDataset, inputs: tuple[int, int] = (224, 224)) -> Grid:
     """The grid that a preset asks for."""
-    return make_grid(knobs.geometry, maps=layer.shape[1:], labels=pack.label_size, inputs=(224, 224), field=layer.field)
+    return make_grid(knobs.geometry, maps=layer.shape[1:], labels=pack.label_size, inputs=inputs, field=layer.field)
 
 
 def naive_counts(
@@ -185,6 +190,29 @@ def differences(one: Counts, other: Counts) -> list[str]:
     ]
 
 
+def compare(
+    name: str,
+    shared: Path,
+    pack: PackedDataset,
+    images: int,
+    scratch: Path,
+    processes: int = 1,
+    devices: Sequence[torch.device] = (CPU,),
+) -> Iterator[dict[str, Any]]:
+    """Compare everything: a row a comparison; raises AssertionError where integers differ."""
+    source = BrodenFolder(pack.source)
+    activations, layer = probe_all(NETWORKS[name], shared, pack, np.arange(images))
+    expected = {
+        preset: naive_counts(activations, layer, source, knobs, grid_of(knobs, layer, pack), processes)
+        for preset, knobs in PRESETS.items()
+    }
+    for device in devices:
+        for preset, how, counts in all_counts(activations, layer, pack, scratch, device):
+            wrong = differences(counts, expected[preset])
+            assert not wrong, f"{name}, preset {preset}, {how}: {', '.join(wrong)} differ from naive"
+            yield {"preset": preset, "how": how, "sum_of_intersections": int(counts.intersection.sum())}
+
+
 def check(
     name: str,
     shared: Path,
@@ -195,39 +223,51 @@ def check(
     devices: Sequence[torch.device] = (CPU,),
 ) -> list[str]:
     """Compare everything; gives one line a comparison, and raises AssertionError where integers differ."""
-    source = BrodenFolder(pack.source)
-    activations, layer = probe_all(NETWORKS[name], shared, pack, images)
-    expected = {
-        preset: naive_counts(activations, layer, source, knobs, grid_of(knobs, layer, pack), processes)
-        for preset, knobs in PRESETS.items()
-    }
-    lines = []
-    for device in devices:
-        for preset, how, counts in all_counts(activations, layer, pack, scratch, device):
-            wrong = differences(counts, expected[preset])
-            assert not wrong, f"{name}, preset {preset}, {how}: {', '.join(wrong)} differ from naive"
-            total = int(counts.intersection.sum())
-            lines.append(f"{name}, preset {preset}, {how}: counts.h5 equals naive (sum of intersections {total:,})")
-    return lines
+    return [line_of_row(name, row) for row in compare(name, shared, pack, images, scratch, processes, devices)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def line_of_row(name: str, row: Mapping[str, Any]) -> str:
+    """A comparison in a line."""
+    total = row["sum_of_intersections"]
+    return f"{name}, preset {row['preset']}, {row['how']}: counts.h5 equals naive (sum of intersections {total:,})"
+
+
+def show(content: Mapping[str, Any]) -> Shown:
+    """A row a preset."""
+    ways: dict[str, list[Mapping[str, Any]]] = {}
+    for row in content["rows"]:
+        ways.setdefault(row["preset"], []).append(row)
+    cells = [
+        (preset, ", ".join(sorted({f"{r['sum_of_intersections']:,}" for r in rows})), f"{len(rows)} of {len(rows)}",
+         "; ".join(r["how"] for r in rows))
+        for preset, rows in ways.items()
+    ]  # fmt: skip
+    caption = f"{content['network']}, {content['images']} images, {content['seconds']:.0f} s"
+    reading = f"All {len(content['rows'])} comparisons are equal, integer for integer."
+    headings = ("preset", "sum of intersections", "equal to naive", "ways")
+    return Shown([Table(caption, headings, cells)], " ".join([reading, *content.get("notes", ())]))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, repeats=1, device=True)
     parser.add_argument("network", choices=sorted(NETWORKS))
-    parser.add_argument("--shared", type=Path, required=True, help="folder with minibroden/ and weights/")
     parser.add_argument("--images", type=int, help="the first images alone")
-    parser.add_argument("--device", default="cpu", help="cuda counts on a GPU as well, from the same activations")
-    args = parser.parse_args()
+    args = begin(parser, argv, "equality")
+    if not args.shared:
+        parser.error("--shared is needed: the folder with minibroden/ and weights/")
     devices = [CPU] if args.device == "cpu" else [CPU, device_of(args.device, parser)]
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         with pack_dataset(BrodenFolder(args.shared / "minibroden"), scratch / "pack.h5") as pack:
             start = time.perf_counter()
-            images = args.images or len(pack)
-            lines = check(args.network, args.shared, pack, images, scratch, os.cpu_count() or 1, devices)
-    print(machine_line())
-    print(f"{images} images, {time.perf_counter() - start:.0f} s")
-    print("\n".join(lines))
+            images = args.images or (4 if args.quick else len(pack))
+            rows = []
+            for row in compare(args.network, args.shared, pack, images, scratch, os.cpu_count() or 1, devices):
+                print(line_of_row(args.network, row), flush=True)
+                rows.append(row)
+    content = {"network": args.network, "images": images, "seconds": time.perf_counter() - start, "rows": rows}
+    finish(args, f"equality-{args.network}", content, show, devices[-1])
 
 
 if __name__ == "__main__":

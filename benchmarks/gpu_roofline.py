@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.bench_tally import CONCEPTS, REGIONS
 from benchmarks.gpu_compile import Compiled
-from benchmarks.synthetic import make_activations, make_label_maps
+from benchmarks.synthetic import CONCEPTS, REGIONS, make_activations, make_label_maps, make_sparse_maps
 from ndkernels.grid import make_grid, naive, tables
 from ndkernels.labels import encode_labels
 from ndkernels.sieve import naive as sieve_naive
@@ -79,7 +77,8 @@ def count_trips(workload: Workload, bins: int, images: int = 8) -> Trips:
     """Count on synthetic data with the statistics of a layer over Broden."""
     h, w = workload.maps
     if workload.sparse:
-        maps, thresholds, images, share = _sparse_maps(workload), np.zeros(1, np.float32), 1, 1.0
+        maps = make_sparse_maps(1, workload.units, workload.maps, workload.sparse)[0]
+        thresholds, images, share = np.zeros(1, np.float32), 1, 1.0
         owner = np.zeros(len(maps), np.int64)
     else:
         units = min(workload.units, 256)
@@ -116,17 +115,6 @@ def count_trips(workload: Workload, bins: int, images: int = 8) -> Trips:
         entries=passes * float(labels.entry_start.diff().max()),
         codes=codes,
     )
-
-
-def _sparse_maps(workload: Workload) -> NDArray[np.float32]:
-    """One image's active maps, with so many units active at each position."""
-    rng = np.random.default_rng(0)
-    h, w = workload.maps
-    unit = np.stack([rng.choice(workload.units, workload.sparse, replace=False) for _ in range(h * w)])
-    found, index = np.unique(unit, return_inverse=True)
-    maps = np.zeros((len(found), h * w), np.float32)
-    maps[index.reshape(unit.shape), np.arange(h * w)[:, None]] = rng.random(unit.shape) + 0.1
-    return maps.reshape(-1, h, w)
 
 
 def loops_of(code: Compiled) -> list[tuple[int, int]]:

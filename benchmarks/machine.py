@@ -1,12 +1,11 @@
-"""The machine's line, repeated timing, and result files."""
+"""The machine's line, timings, and result files."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,7 @@ class Timing:
     @property
     def spread(self) -> float:
         """Distance between the quartiles as a share of the median."""
-        if len(self.seconds) < 4:
-            return (max(self.seconds) - min(self.seconds)) / self.median
-        first, _, third = statistics.quantiles(self.seconds, n=4)
-        return (third - first) / self.median
+        return spread_of(self.seconds)
 
     def record(self) -> dict[str, Any]:
         """Median, spread and all repetitions as JSON values."""
@@ -56,16 +52,13 @@ class Timing:
         }
 
 
-def time_call(call: Callable[[], object], repeats: int, warm: int = 1) -> Timing:
-    """Time a call after ``warm`` calls that do not count."""
-    for _ in range(warm):
-        call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return Timing(tuple(seconds))
+def spread_of(figures: tuple[float, ...]) -> float:
+    """Distance between the quartiles as a share of the median; of fewer than four, between the ends."""
+    median = statistics.median(figures)
+    if len(figures) < 4:
+        return (max(figures) - min(figures)) / median
+    first, _, third = statistics.quantiles(figures, n=4)
+    return (third - first) / median
 
 
 def device_of(name: str, parser: argparse.ArgumentParser) -> torch.device:
@@ -78,18 +71,22 @@ def device_of(name: str, parser: argparse.ArgumentParser) -> torch.device:
 
 def machine_line(device: torch.device = CPU) -> str:
     """Processor, GPU, cores, system and the versions that decide speed, in one line."""
-    found = describe_machine()
-    machine, versions = found["machine"], found["versions"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "triton", "numba", "numpy"))
-    gpu = describe_gpu(device)
+    return line_of({**describe_machine(), "gpu": describe_gpu(device)})
+
+
+def line_of(record: Mapping[str, Any]) -> str:
+    """The machine's line from what a result file says of it."""
+    machine, versions, gpu = record["machine"], record["versions"], record.get("gpu")
+    decisive = [name for name in ("python", "torch", "triton", "numba", "numpy") if name in versions]
     name = f"{gpu['name']}, CUDA {gpu['cuda']}; " if gpu else ""
+    packages = ", ".join(f"{name} {versions[name]}" for name in decisive)
     return f"{name}{machine['processor']}, {machine['cores']} cores, {machine['system']}; {packages}"
 
 
-def write_results(name: str, content: dict[str, Any], device: torch.device = CPU) -> Path:
-    """Write figures, with the machine and the time, to ``benchmarks/results/NAME.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_results(name: str, content: Mapping[str, Any], device: torch.device = CPU, folder: Path = RESULTS) -> Path:
+    """Write figures, with the machine and the time, to ``NAME.json`` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     gpu = {"gpu": describe_gpu(device)} if device.type == "cuda" else {}
     path.write_text(json.dumps({**content, **gpu, **describe_machine()}, indent=1) + "\n")
     return path

@@ -7,6 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+# One color map, one object map, three part maps and one material map, as in the ADE20K part of Broden.
+REGIONS = (40, 12, 15, 10, 8, 8)
+CONCEPTS = 1197
+
 
 def make_activations(images: int, units: int, shape: tuple[int, int], seed: int = 0) -> NDArray[np.float32]:
     """Rectified activations ``[N, U, h, w]``, smooth over space and rare, as behind a ReLU."""
@@ -17,6 +21,32 @@ def make_activations(images: int, units: int, shape: tuple[int, int], seed: int 
     gain = torch.randn(images, units, 1, 1, generator=generator)
     values = interpolate(coarse, size=shape, mode="bicubic") + 0.5 * fine + 1.5 * gain - 1
     return torch.relu(values).numpy()
+
+
+def make_sparse_maps(
+    images: int, units: int, shape: tuple[int, int], active: int, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Maps of a sparse autoencoder's units, ``active`` of them at each position; those that are zero are not listed.
+
+    Returns
+    -------
+    maps : ndarray
+        ``[A, h, w]`` float32.
+    unit, image : ndarray
+        ``[A]`` int32, sorted by image, then unit.
+    """
+    rng = np.random.default_rng(seed)
+    cells = shape[0] * shape[1]
+    maps, unit = [], []
+    for _ in range(images):
+        chosen = np.stack([rng.choice(units, active, replace=False) for _ in range(cells)])
+        found, index = np.unique(chosen, return_inverse=True)
+        values = np.zeros((len(found), cells), np.float32)
+        values[index.reshape(chosen.shape), np.arange(cells)[:, None]] = rng.random(chosen.shape) + 0.1
+        maps.append(values.reshape(-1, *shape))
+        unit.append(found.astype(np.int32))
+    image = np.repeat(np.arange(images, dtype=np.int32), [len(found) for found in unit])
+    return np.concatenate(maps), np.concatenate(unit), image
 
 
 def make_label_maps(
