@@ -224,12 +224,13 @@ def show(content: Mapping[str, Any]) -> Shown:
     )
     rows = [(row["way"], number(row["us_per_item"] / 1e3), spread(row)) for row in case["rows"]]
     low, high = case["ratio_range"]
+    turns = f"{len(case['ratios'])} turns{', unstable' if case['ratio_spread'] > UNSTABLE else ''}"
     parts = {"imports": "import_seconds", "compilation": "compile_seconds", "packing": "packing_seconds"}
     apart = ", ".join(f"{what} {number(case[key], 2)} s" for what, key in parts.items() if case.get(key) is not None)
     stages = ", ".join(f"{stage} {number(seconds, 2)} s" for stage, seconds in case["last_run_seconds"].items())
     reading = (
         f"A whole run takes {case['ratio']:.3f} times the bare forward pass ({low:.3f} to {high:.3f} in "
-        f"{len(case['ratios'])} turns{', unstable' if case['ratio_spread'] > UNSTABLE else ''}). Not counted: {apart}. The last run by stage: {stages}."
+        f"{turns}). Not counted: {apart}. The last run by stage: {stages}."
     )
     return Shown([Table(caption, ("what", "ms an image", "spread"), rows)], reading + warning(case["rows"]))
 
@@ -242,10 +243,8 @@ def show_memory(content: Mapping[str, Any]) -> Shown:
     ]
     peaks = [row["peak_memory_bytes"] for row in content["rows"]]
     counts = [row["images"] for row in content["rows"]]
-    reading = (
-        f"With {number(counts[-1] / counts[0], 2)} times the images the peak is {number(peaks[-1] / peaks[0])} times as "
-        "high."
-    )
+    more, higher = number(counts[-1] / counts[0], 2), number(peaks[-1] / peaks[0])
+    reading = f"With {more} times the images the peak is {higher} times as high."
     caption = f"{content['network']} {content['layer']}, disk spool"
     return Shown([Table(caption, ("images", "peak memory, MiB", "spool, MB"), rows)], reading)
 

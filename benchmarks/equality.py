@@ -239,13 +239,20 @@ def show(content: Mapping[str, Any]) -> Shown:
         ways.setdefault(row["preset"], []).append(row)
     cells = [
         (preset, ", ".join(sorted({f"{r['sum_of_intersections']:,}" for r in rows})), f"{len(rows)} of {len(rows)}",
-         "; ".join(r["how"] for r in rows))
+         _ways([r["how"] for r in rows]))
         for preset, rows in ways.items()
     ]  # fmt: skip
     caption = f"{content['network']}, {content['images']} images, {content['seconds']:.0f} s"
     reading = f"All {len(content['rows'])} comparisons are equal, integer for integer."
     headings = ("preset", "sum of intersections", "equal to naive", "ways")
     return Shown([Table(caption, headings, cells)], " ".join([reading, *content.get("notes", ())]))
+
+
+def _ways(hows: Sequence[str]) -> str:
+    """The ways of counting, shorter where every spool went every way."""
+    kinds, ways = (list(dict.fromkeys(how.split(" spool, ")[i] for how in hows)) for i in range(2))
+    full = len(kinds) * len(ways) == len(hows)
+    return f"{', '.join(kinds)} spools × {', '.join(ways)}" if full else "; ".join(hows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,6 +23,8 @@ from benchmarks.gpu_roofline import (
 )
 from benchmarks.machine import machine_line, write_results
 
+COMMAND = "python -m benchmarks.gpu_report"
+
 
 def describe(code: Compiled, constants: dict[str, Any]) -> dict[str, Any]:
     """One row of the first table."""
@@ -110,7 +112,7 @@ def main() -> None:
                 for op in ("sieve", "tally")
             )
         )
-    print(write_results("gpu-report", {"compiled": rows, "estimates": estimates, "assumed": H100}))
+    print(write_results("gpu-report", {"command": COMMAND, "compiled": rows, "estimates": estimates, "assumed": H100}))
 
 
 if __name__ == "__main__":
