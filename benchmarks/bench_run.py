@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             packing = time.perf_counter() - start
             checked = check_run(network, args.shared, pack, scratch, args.threads)
             case = time_runs(args, network, pack, scratch)
-        apart = {"packing_seconds": packing, "import_seconds": import_seconds()}
+        apart = {"packing_seconds": packing, "import_seconds": None if args.quick else import_seconds()}
         case = {"name": f"{network.model} {network.layer}", "checked": checked, **case, **apart}
         finish(args, f"run-{args.network}", {**facts, "cases": [case]}, show)
         if args.memory:

@@ -47,12 +47,14 @@ class Section:
     pattern : str
         Names of the results it shows, as for ``glob``.
     show : callable
+    text, command : str
     """
 
     title: str
     pattern: str
     show: Callable[[Mapping[str, Any]], Shown]
     text: str = ""
+    command: str = ""  # where a result does not say how it was made
 
 
 SECTIONS = (
@@ -85,7 +87,10 @@ SECTIONS = (
         "decoded images with the same allocator setting, memory format and threads, stopped behind the same layer.",
     ),
     Section("Memory", "memory-*", bench_run.show_memory),
-    Section("Forward passes in other precisions", "precision-*", stored.show_plain),
+    Section(
+        "Forward passes in bfloat16", "precision-*", stored.show_precision,
+        command="python -m benchmarks.bench_precision {network} --shared FOLDER",
+    ),
     Section(
         "The GPU's kernels: machine code, and estimates", "gpu-report", stored.show_gpu,
         "Read from machine code, and computed from it and from the bytes moved, on synthetic labels of about 350 "
@@ -113,7 +118,9 @@ def _result(path: Path, section: Section) -> str:
     quick = " **Tiny sizes: the figures mean nothing.**" if content.get("quick") else ""
     date = content["finished"][:10]
     machine = line_of(content) if "machine" in content else "the machine was not recorded"
-    parts = [f"`{content.get('command', f'see results/{path.name}')}`{quick}  \n{machine}; {date}"]
+    # Results name networks as torchvision does, commands as their files are called.
+    command = content.get("command") or section.command.format(network=path.stem.partition("-")[2])
+    parts = [f"`{command}`{quick}  \n{machine}; {date}"]
     parts += [wrap(content["note"])] if content.get("note") else []
     parts += [table.markdown() for table in shown.tables]
     if shown.plot:

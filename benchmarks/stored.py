@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.tables import Shown, Table, number
@@ -67,27 +67,24 @@ def show_weights(content: Mapping[str, Any]) -> Shown:
     return Shown([Table(content["caption"], headings, cells)], " ".join([reading, *content.get("notes", ())]))
 
 
-def show_plain(content: Mapping[str, Any]) -> Shown:
-    """Any result: each list of records as a table, and the other figures in a line."""
+def show_precision(content: Mapping[str, Any]) -> Shown:
+    """Runs in two precisions, and what changes for the units."""
+    full, half = content["float32"], content["bfloat16"]
+    rows = [(key.replace("_", " "), plain(value), plain(half[key])) for key, value in full.items()]
+    caption = f"{content['network']} {content['layer']}, {content['images']} images, {content['threads']} threads"
+    changes = [(key.replace("_", " "), plain(value)) for key, value in content["changes"].items()]
+    has = {True: "with", False: "without", None: "perhaps with"}[content["multiplies_bfloat16"]]
+    reading = (
+        f"On a processor {has} instructions for bfloat16 the forward pass in it takes "
+        f"{content['bfloat16_per_float32_seconds']:.2f} times as long as in float32."
+    )
     tables = [
-        Table(f"{name.replace('_', ' ')}:", *_plain_table(value))
-        for name, value in content.items()
-        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+        Table(caption, ("what", "float32", "bfloat16"), rows),
+        Table("From float32 to bfloat16:", ("what changes", "by"), changes),
     ]
-    facts = [
-        f"{name.replace('_', ' ')} {_plain(value)}"
-        for name, value in content.items()
-        if isinstance(value, (int, float, str)) and name not in ("command", "finished", "quick")
-    ]
-    return Shown(tables, "; ".join(facts) + ("." if facts else ""))
+    return Shown(tables, reading)
 
 
-def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    keys = [key for key in dict.fromkeys(k for row in rows for k in row) if not isinstance(rows[0].get(key), list)]
-    return [key.replace("_", " ") for key in keys], [[_plain(row.get(key)) for key in keys] for row in rows]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "–" if value is None else str(value)
+def plain(value: float) -> str:
+    """A figure as it is, if it is whole, else with three digits."""
     return f"{value:,}" if isinstance(value, int) else number(value)
