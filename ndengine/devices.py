@@ -12,8 +12,11 @@ from typing import Any
 import torch
 
 from ndengine.errors import SettingsError
+from ndengine.settings import Precision
 
 CPU = torch.device("cpu")
+# What torch calls the instructions that multiply bfloat16: Intel's and AMD's, and ARM's.
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def open_device(name: str) -> torch.device:
@@ -81,6 +84,35 @@ def idle_gpu_note(device: torch.device) -> str:
     if device.type == "cuda" or not torch.cuda.is_available():
         return ""
     return "A GPU is idle; --device cuda computes on it."
+
+
+def multiplies_bfloat16(device: torch.device) -> bool | None:
+    """Whether a device has instructions that multiply bfloat16; None where torch can't tell.
+
+    ``torch.ops.mkldnn._is_mkldnn_bf16_supported`` is another question: it is true of any AVX-512, where oneDNN
+    computes in float32 and converts.
+    """
+    if device.type == "cuda":
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if ask is None:  # an older torch
+        return None
+    found = ask()
+    return any(found.get(name, False) for name in BFLOAT16)
+
+
+def slow_bfloat16_note(precision: Precision, device: torch.device) -> str:
+    """A sentence for whoever asks a device for bfloat16 that is slower with it than without; empty for others."""
+    if precision == "float32" or multiplies_bfloat16(device) is not False:
+        return ""
+    what = "This GPU" if device.type == "cuda" else "This processor"
+    return f"{what} has no instructions for bfloat16: expect it to be slower than --precision float32."
+
+
+def finish_work(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was told to; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def forget_peak_memory(device: torch.device) -> None:

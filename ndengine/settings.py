@@ -13,12 +13,14 @@ Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "al
 Overlap = Literal["once", "twice"]
 Area = Literal["category", "touched", "all"]
 Comparison = Literal[">", ">="]
+Precision = Literal["float32", "bfloat16"]
 SpoolKind = Literal["auto", "memory", "disk", "dense"]
 
 GEOMETRIES: tuple[Geometry, ...] = ("receptive-field", "receptive-field-floor", "half-pixel", "align-corners")
 OVERLAPS: tuple[Overlap, ...] = ("once", "twice")
 AREAS: tuple[Area, ...] = ("category", "touched", "all")
 COMPARISONS: tuple[Comparison, ...] = (">", ">=")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 SPOOLS: tuple[SpoolKind, ...] = ("auto", "memory", "disk", "dense")
 
 
@@ -113,6 +115,9 @@ class Settings:
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``: where the network runs and its activations are counted. Counts of the same
         activations do not depend on it, but a network rounds otherwise on a GPU.
+    precision : str
+        What the network computes in: ``float32``, or ``bfloat16`` where torch's autocast takes it to be good enough.
+        Activations are counted as float32 either way, but they are not the same ones.
     batch_size, threads, spool
         How the run is carried out; counts of the same activations do not depend on them.
     """
@@ -135,6 +140,7 @@ class Settings:
     scale: float | None = None
     top_images: int = 5
     device: str = "cpu"
+    precision: Precision = "float32"
     batch_size: int = 32
     threads: int = 1
     spool: SpoolKind = "auto"
@@ -156,6 +162,7 @@ class Settings:
             ("overlap", self.knobs.overlap, OVERLAPS),
             ("area", self.knobs.area, AREAS),
             ("detector", self.knobs.detector, COMPARISONS),
+            ("precision", self.precision, PRECISIONS),
             ("spool", self.spool, SPOOLS),
             ("channels", self.channels, (None, "rgb", "bgr")),
         ):
@@ -190,7 +197,14 @@ class Settings:
         """
         # One GPU is as good as another; a result of before there was a choice is a CPU's.
         mine, theirs = (
-            _flat({**record, "device": record.get("device", "cpu").split(":")[0]}) for record in (self.record(), other)
+            _flat(
+                {
+                    **record,
+                    "device": record.get("device", "cpu").split(":")[0],
+                    "precision": precision_of(record),
+                }
+            )
+            for record in (self.record(), other)
         )
         names = set(mine) | set(theirs)
         return sorted(n for n in names if mine.get(n) != theirs.get(n) and n not in HOW) + (
@@ -222,6 +236,11 @@ def preset_label(record: dict[str, Any]) -> str:
     usual = asdict(PRESETS[record["preset"]])
     changed = [f"{name.replace('_', ' ')} {value}" for name, value in record["knobs"].items() if value != usual[name]]
     return ", ".join([record["preset"], *changed])
+
+
+def precision_of(record: dict[str, Any]) -> str:
+    """The precision of recorded settings; those of before there was a choice are float32."""
+    return str(record.get("precision", "float32"))
 
 
 def check_quantile(text: str) -> Decimal:

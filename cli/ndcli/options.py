@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ndengine.settings import AREAS, COMPARISONS, GEOMETRIES, OVERLAPS, PRESETS, SPOOLS, Settings, knobs_of
+from ndengine.settings import AREAS, COMPARISONS, GEOMETRIES, OVERLAPS, PRECISIONS, PRESETS, SPOOLS, Settings, knobs_of
 
 Command = TypeVar("Command", bound=Callable[..., object])
 KNOBS = ("quantile", "geometry", "overlap", "area", "detector", "iou_threshold")
@@ -147,6 +147,13 @@ how_options = together(
         show_default=True,
         metavar="NAME",
         help="Where to compute: cpu, cuda or cuda:N.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="float32",
+        show_default=True,
+        help="What the network computes in; bfloat16 gives other numbers, sooner where a device has it.",
     ),
     click.option(
         "--batch-size",

@@ -44,7 +44,7 @@ def test_every_option_reaches_its_setting() -> None:
         " --quantile 0.01"
         " --geometry half-pixel --overlap twice --area all --detector >= --iou-threshold 0.1 --min-images 3"
         " --categories object,part --categories scene,object --batch-size 5 --threads 2 --spool dense"
-        " --top-images 4 --device cuda:1"
+        " --top-images 4 --device cuda:1 --precision bfloat16"
     )
     found = settings(*text.split())
     assert found.record() == {
@@ -76,6 +76,7 @@ def test_every_option_reaches_its_setting() -> None:
         "spool": "dense",
         "top_images": 4,
         "device": "cuda:1",
+        "precision": "bfloat16",
     }
     default = Settings().record()
     assert all(value != default[name] for name, value in found.record().items() if name != "threads")
@@ -93,6 +94,7 @@ def test_every_option_reaches_its_setting() -> None:
         (["--iou-threshold", "2"], "2.0 is not in the range 0<=x<=1"),
         (["--geometry", "halfpixel"], "is not one of 'receptive-field'"),
         (["--preset", "papers"], "is not one of 'netdissect'"),
+        (["--precision", "half"], "'half' is not one of 'float32', 'bfloat16'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

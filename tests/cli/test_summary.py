@@ -26,6 +26,15 @@ def test_the_summary_leads_with_unique_detectors(result: Dissection, capsys: pyt
     assert err == ""
 
 
+def test_a_precision_that_is_not_the_usual_one_is_in_the_title(
+    result: Dissection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = {name: value for name, value in result.settings.items() if name != "precision"}
+    for settings, end in ((old, "preset netdissect"), ({**old, "precision": "bfloat16"}, ", in bfloat16")):
+        print_summary(replace(result, settings=settings))
+        assert capsys.readouterr().out.splitlines()[0].endswith(end)
+
+
 def test_the_summary_warns(result: Dissection, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(result)
     out = capsys.readouterr().out

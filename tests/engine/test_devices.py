@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from ndengine import devices
-from ndengine.devices import CPU, describe_gpu, exact_arithmetic, idle_gpu_note, open_device
+from ndengine.devices import (
+    CPU,
+    describe_gpu,
+    exact_arithmetic,
+    finish_work,
+    idle_gpu_note,
+    open_device,
+    slow_bfloat16_note,
+)
 from ndengine.errors import SettingsError
 from ndengine.settings import Settings
 
@@ -116,6 +124,33 @@ def test_a_pass_on_a_gpu_is_exact() -> None:
                 assert state() == before
     finally:
         cudnn.conv.fp32_precision, matmul.fp32_precision = usual[0], usual[2]
+
+
+@pytest.mark.parametrize("has", ["avx512_bf16", "amx_bf16", "bf16", "sve_bf16"])
+def test_a_processor_with_bfloat16_gets_no_note(has: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, has: True})
+    assert slow_bfloat16_note("bfloat16", CPU) == ""
+
+
+def test_a_device_without_bfloat16_is_slower_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVX-512 alone is not enough: there, oneDNN converts and computes in float32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "amx_bf16": False, "fma3": True})
+    note = slow_bfloat16_note("bfloat16", CPU)
+    assert note == "This processor has no instructions for bfloat16: expect it to be slower than --precision float32."
+    assert slow_bfloat16_note("float32", CPU) == ""
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert slow_bfloat16_note("bfloat16", CPU) == "", "an older torch can't tell"
+    for capability, slow in (((7, 5), True), ((8, 0), False), ((12, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert slow_bfloat16_note("bfloat16", torch.device("cuda:0")).startswith("This GPU has no") is slow
+
+
+def test_only_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    for device in (CPU, torch.device("cuda:1")):
+        finish_work(device)
+    assert waited == [torch.device("cuda:1")]
 
 
 def test_results_of_two_devices_are_not_the_same() -> None:
