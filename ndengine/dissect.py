@@ -5,20 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ndengine.clock import Clock
 from ndengine.datasets.open import data_fingerprint, open_dataset
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
+    finish_work,
     forget_peak_memory,
     idle_gpu_note,
     open_device,
+    slow_bfloat16_note,
 )
 from ndengine.errors import ModelError, ResultError, SpoolError
 from ndengine.models.download import hash_file
@@ -29,20 +34,26 @@ from ndengine.progress import SILENT, Progress
 from ndengine.report import write_report
 from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_layer, write_result
 from ndengine.result_record import read_record
-from ndengine.score import score_units, summarise
+from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
 from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
 from ndengine.spool_files import claim_folder
-from ndengine.tally import tally_layer
+from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
 from ndengine.workspace import REPORT, Workspace, claim
-from ndkernels.grid import make_grid
+from ndkernels.grid import Grid, make_grid
 from ndkernels.sieve import NonFiniteError
 from ndkernels.warm import warm_up, warm_up_gpu
 
 
 def dissect_network(
-    settings: Settings, out: Path, *, cache: Path, overwrite: bool = False, progress: Progress = SILENT
+    settings: Settings,
+    out: Path,
+    *,
+    cache: Path,
+    overwrite: bool = False,
+    profile: bool = False,
+    progress: Progress = SILENT,
 ) -> Dissection:
     """Dissect layers of a network, or give back the result that ``out`` holds of the same settings.
 
@@ -56,30 +67,32 @@ def dissect_network(
         Folder of packed datasets, the built-in data and downloaded weights.
     overwrite : bool
         Replace a result of other settings, and begin afresh after an interruption.
+    profile : bool
+        Let a GPU finish at the borders of what is measured, so that the result's profile is true there too; that
+        takes time of its own.
     progress : Progress
         Told of every stage.
 
     Returns
     -------
     Dissection
+        Its ``provenance["profile"]`` says where the time went up to the return; that on the disk ends when it is
+        written.
 
     Raises
     ------
     NdengineError
         For whatever the user can mend; see its children.
     """
+    clock = Clock()
     torch.set_num_threads(settings.threads)
     out, cache = Path(out), Path(cache)
-    clock = Clock()
     with claim(out) as workspace:
         if workspace.finished and not overwrite:
             refuse_other_settings(settings, out)
             workspace.sweep()
             return _show_again(settings, out, progress)
-        device = open_device(settings.device)
-        forget_peak_memory(device)
-        if note := idle_gpu_note(device):
-            progress.note(note)
+        device = take_device(settings, clock, profile, progress)
         with clock.stage("data"):
             dataset = open_dataset(settings.data, cache, progress)
         with dataset, explaining_full_memory(device):
@@ -90,20 +103,36 @@ def dissect_network(
                 refuse_other_spools(run, workspace)
             # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
             workspace.prepare(afresh=overwrite and not workspace.finished)
-            spools = [make_spool(run, layer, folder, workspace, overwrite) for layer, folder in run.homes]
+            with clock.stage("spool"):
+                spools = [make_spool(run, layer, folder, workspace, overwrite, clock) for layer, folder in run.homes]
             with clock.stage("probe"):
-                start = fill_spools(run, spools, progress)
+                start = fill_spools(run, spools, clock, progress)
             layers = {}
             for (layer, folder), spool in zip(run.homes, spools, strict=True):
                 layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
-                write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
+                with clock.stage("result"):
+                    write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
             facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
             dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
             with clock.stage("report"):
                 write_report(dissection, workspace.staging / REPORT, run.images, progress)
-            write_result(run.dissection(workspace.staging, layers, run.provenance(clock, *facts)))
-            workspace.publish([folder for _, folder in run.homes])
-    return load(out)
+            with clock.stage("result"):
+                write_result(run.dissection(workspace.staging, layers, run.provenance(clock, *facts)))
+                workspace.publish([folder for _, folder in run.homes])
+                dissection = load(out)
+    return replace(dissection, provenance={**dissection.provenance, **clock.record()}, computed=True)
+
+
+def take_device(settings: Settings, clock: Clock, profile: bool, progress: Progress) -> torch.device:
+    """The run's device, what there is to say about it, and how the clock gets on with it."""
+    device = open_device(settings.device)
+    forget_peak_memory(device)
+    for note in filter(None, (idle_gpu_note(device), slow_bfloat16_note(settings.precision, device))):
+        progress.note(note)
+    clock.true_borders = profile or device.type == "cpu"
+    if profile:
+        clock.wait = partial(finish_work, device)
+    return device
 
 
 def compile_kernels(run: Run, progress: Progress) -> None:
@@ -162,36 +191,27 @@ def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection
     return dissection
 
 
-def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwrite: bool) -> Spool:
+def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwrite: bool, clock: Clock) -> Spool:
     """The spool of a layer, as ``--spool`` asks.
 
     One that an interrupted run left is taken up; where that can't be done, ``overwrite`` clears it away.
     """
     settings, above = run.settings, run.above(layer)
     units = layer.shape[0]
+    how: dict[str, Any] = {"threads": settings.threads, "device": run.device, "clock": clock}
     if settings.spool == "dense":
         home = workspace.staging / folder
         home.mkdir()
         shape = (len(run.indices), *layer.shape)
-        return DenseSpool(
-            home / ACTIVATIONS, shape, above, settings.top_images, threads=settings.threads, device=run.device
-        )
+        return DenseSpool(home / ACTIVATIONS, shape, above, settings.top_images, **how)
     home = workspace.spools / folder
     if settings.spool == "memory":
-        return SurvivorSpool(units, above, settings.top_images, threads=settings.threads, device=run.device)
+        return SurvivorSpool(units, above, settings.top_images, **how)
     memory = available_bytes() // len(run.homes) if settings.spool == "auto" else 0
 
     def take_up() -> SurvivorSpool:
         claim_folder(home, run.spool_key(layer))
-        return SurvivorSpool(
-            units,
-            above,
-            settings.top_images,
-            threads=settings.threads,
-            device=run.device,
-            folder=home,
-            memory_bytes=memory,
-        )
+        return SurvivorSpool(units, above, settings.top_images, folder=home, memory_bytes=memory, **how)
 
     try:
         return take_up()
@@ -202,10 +222,10 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
         return take_up()
 
 
-def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
+def fill_spools(run: Run, spools: Sequence[Spool], clock: Clock, progress: Progress) -> int:
     """Run the network over all images that the spools lack; gives the place of the first of them."""
     layers = [layer for layer, _ in run.homes]
-    probe = Probe(run.model.module, layers, run.device)
+    probe = Probe(run.model.module, layers, run.device, run.settings.precision)
     start = min(spool.images for spool in spools)
     batches = read_batches(
         run.dataset.images,
@@ -215,17 +235,19 @@ def fill_spools(run: Run, spools: Sequence[Spool], progress: Progress) -> int:
         batch_size=run.settings.batch_size,
         start=start,
         device=run.device,
+        clock=clock,
     )
     with progress.stage("probe", len(run.indices), "images") as advance:
         advance(start)
-        for first, batch in batches:
-            activations = probe.activations(batch)
+        for first, batch in clock.each(batches, "wait"):
+            with clock.part("forward"):
+                activations = probe.activations(batch)
             for layer, spool in zip(layers, spools, strict=True):
-                with naming_non_finite(run, layer, spool):
+                with clock.part("sieve"), naming_non_finite(run, layer, spool):
                     spool.add(activations[layer.path], first)
             advance(len(batch))
     for layer, spool in zip(layers, spools, strict=True):
-        with naming_non_finite(run, layer, spool):
+        with clock.part("sieve"), naming_non_finite(run, layer, spool):
             spool.close()
     return start
 
@@ -245,14 +267,8 @@ def naming_non_finite(run: Run, layer: Layer, spool: Spool) -> Iterator[None]:
 
 def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress) -> LayerResult:
     """From a filled spool to a layer's result."""
-    settings, knobs, dataset = run.settings, run.settings.knobs, run.dataset
-    grid = make_grid(
-        knobs.geometry, maps=layer.shape[1:], labels=dataset.label_size, inputs=run.size, field=layer.field
-    )
-    notes = [run.preprocessing.note] if run.preprocessing.note else []
-    if grid.note:
-        notes.append(f"{layer.name}: {grid.note}.")
-        progress.note(notes[-1])
+    settings, dataset = run.settings, run.dataset
+    grid, notes = lay_grid(run, layer, progress)
     with clock.stage("threshold"):
         thresholds = find_thresholds(spool, run.above(layer), threads=settings.threads)
     dead = spool.tops.dead.cpu().numpy()
@@ -265,33 +281,18 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
             lambda first, last: dataset.labels(run.indices[first:last]),
             len(run.indices),
             dataset.vocabulary,
-            overlap=knobs.overlap,
-            area=knobs.area,
+            overlap=settings.knobs.overlap,
+            area=settings.knobs.area,
             top_images=top_images,
             threads=settings.threads,
             device=run.device,
             progress=progress,
+            clock=clock,
         )
     if isinstance(spool, DenseSpool):
         spool.finish()
-    scores = score_units(
-        counts,
-        dataset.vocabulary,
-        detector=knobs.detector,
-        iou_threshold=knobs.iou_threshold,
-        min_images=run.min_images,
-        categories=settings.categories,
-        dead=dead,
-    )
-    summary = summarise(
-        scores,
-        dataset.vocabulary.categories,
-        concept_images=counts.concept_images,
-        dead=dead,
-        rank=run.above(layer),
-        positions=run.positions(layer),
-        notes=notes,
-    )
+    with clock.stage("score"):
+        scores, summary = score_layer(run, layer, counts, dead, notes)
     return LayerResult(
         name=layer.name,
         path=layer.path,
@@ -307,3 +308,49 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
         scores=scores,
         summary=summary,
     )
+
+
+def lay_grid(run: Run, layer: Layer, progress: Progress) -> tuple[Grid, list[str]]:
+    """Where a layer's activations sit on the labels, and the sentences that the user should see about the layer."""
+    grid = make_grid(
+        run.settings.knobs.geometry,
+        maps=layer.shape[1:],
+        labels=run.dataset.label_size,
+        inputs=run.size,
+        field=layer.field,
+    )
+    notes = [run.preprocessing.note] if run.preprocessing.note else []
+    if grid.note:
+        notes.append(f"{layer.name}: {grid.note}.")
+        progress.note(notes[-1])
+    return grid, notes
+
+
+def score_layer(
+    run: Run,
+    layer: Layer,
+    counts: Counts,
+    dead: NDArray[np.bool_],  # [U]
+    notes: Sequence[str],
+) -> tuple[Scores, Summary]:
+    """What a layer's units detect, and the layer in numbers."""
+    vocabulary, knobs = run.dataset.vocabulary, run.settings.knobs
+    scores = score_units(
+        counts,
+        vocabulary,
+        detector=knobs.detector,
+        iou_threshold=knobs.iou_threshold,
+        min_images=run.min_images,
+        categories=run.settings.categories,
+        dead=dead,
+    )
+    summary = summarise(
+        scores,
+        vocabulary.categories,
+        concept_images=counts.concept_images,
+        dead=dead,
+        rank=run.above(layer),
+        positions=run.positions(layer),
+        notes=notes,
+    )
+    return scores, summary

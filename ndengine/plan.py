@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ndengine.clock import Clock, peak_memory_bytes
 from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
-from ndengine.devices import describe_gpu
+from ndengine.devices import describe_gpu, multiplies_bfloat16
 from ndengine.errors import ModelError
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
@@ -88,6 +88,8 @@ class Run:
             "top_images": self.settings.top_images,
             # A network rounds otherwise on a GPU, and on another one otherwise again.
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            # Left out where it is float32: a spool of before there was a choice goes on.
+            **({} if self.settings.precision == "float32" else {"precision": self.settings.precision}),
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
@@ -133,12 +135,13 @@ class Run:
                 "release": self.dataset.release,
                 "images": len(self.dataset),
             },
-            "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
+            **clock.record(),
             "spool_bytes": spool_bytes,
             "images_probed": probed,
             "images_per_second": round(probed / seconds, 2) if seconds else None,
             "peak_memory_bytes": peak_memory_bytes(),
             "gpu": describe_gpu(self.device),
+            "multiplies_bfloat16": multiplies_bfloat16(self.device),
             **describe_machine(),
         }
 

@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ndengine.clock import Clock
 from ndengine.devices import CPU, exact_arithmetic
 from ndengine.errors import ModelError
 from ndengine.models.layers import Layer, layer_maps
 from ndengine.models.preprocess import Preprocessing, resize_images
+from ndengine.settings import Precision
 from ndkernels.pixels import look_up_pixels
 
 READ_AHEAD = 2  # batches
@@ -35,6 +37,7 @@ def read_batches(
     batch_size: int,
     start: int = 0,
     device: torch.device = CPU,
+    clock: Clock | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Read and normalise images on a thread of their own, a few batches ahead.
 
@@ -54,6 +57,8 @@ def read_batches(
         The place in ``indices`` to begin at.
     device : torch.device
         Where batches are wanted.
+    clock : Clock or None
+        Told of what the thread does.
 
     Yields
     ------
@@ -63,10 +68,13 @@ def read_batches(
         ``[B, 3, *size]`` float32 in channels-last order.
     """
     table = preprocessing.table()
+    clock = clock or Clock()
 
     def load(first: int) -> Tensor:
-        pixels = resize_images(images(indices[first : first + batch_size]), size)
-        return look_up_pixels(pixels, table, preprocessing.order, device=device)
+        with clock.reading("read"):
+            found = images(indices[first : first + batch_size])
+        with clock.reading("prepare"):
+            return look_up_pixels(resize_images(found, size), table, preprocessing.order, device=device)
 
     ready: queue.Queue[tuple[int, Tensor] | BaseException | None] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
@@ -118,6 +126,8 @@ class Probe:
         Of a layer that runs several times in a pass, the last output counts.
     device : torch.device
         Where it runs; the module is moved there.
+    precision : str
+        ``bfloat16`` runs it under torch's autocast, which leaves in float32 what needs it.
 
     Attributes
     ----------
@@ -128,9 +138,16 @@ class Probe:
     Outputs are copied when they appear: an in-place ReLU behind a layer does not change them.
     """
 
-    def __init__(self, module: nn.Module, layers: Sequence[Layer], device: torch.device = CPU) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Sequence[Layer],
+        device: torch.device = CPU,
+        precision: Precision = "float32",
+    ) -> None:
         self.module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
+        self._precision = precision
         self._layers = {layer.path: layer for layer in layers}
 
     def activations(self, batch: Tensor) -> dict[str, Tensor]:
@@ -166,7 +183,9 @@ class Probe:
 
             return hook
 
-        with ExitStack() as hooks, torch.inference_mode(), exact_arithmetic(self._device):
+        half = self._precision == "bfloat16"
+        autocast = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half)
+        with ExitStack() as hooks, torch.inference_mode(), exact_arithmetic(self._device), autocast:
             for path in self._layers:
                 hooks.callback(self.module.get_submodule(path).register_forward_hook(keep(path)).remove)
             try:
@@ -178,7 +197,6 @@ class Probe:
             except RuntimeError as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 height, width = batch.shape[2:]
-                raise ModelError(
-                    f"The network fails on images of {height}x{width} ({first}); try another --size."
-                ) from error
+                remedy = "--precision float32, or another --size" if half else "another --size"
+                raise ModelError(f"The network fails on images of {height}x{width} ({first}); try {remedy}.") from error
         return {path: found[path] for path in self._layers}

@@ -115,6 +115,8 @@ class Dissection:
         Height and width of the dataset's images and of its segmentations H, W.
     layers : dict of str to LayerResult
         The layers by public name, in the order in which they were asked for.
+    computed : bool
+        Whether it has just been computed, rather than read from its folder.
     """
 
     folder: Path
@@ -127,6 +129,7 @@ class Dissection:
     image_size: tuple[int, int]
     label_size: tuple[int, int]
     layers: dict[str, LayerResult]
+    computed: bool = False
 
     def layer(self, name: str | None = None) -> LayerResult:
         """The layer of that name; without one, the only layer there is.

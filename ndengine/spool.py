@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ndengine import spool_files
+from ndengine.clock import Clock
 from ndengine.devices import CPU
 from ndengine.errors import SpoolError
 from ndengine.hdf5 import DiskFile, close_hdf5
@@ -100,6 +101,8 @@ class SurvivorSpool:
     memory_bytes : int
         How much may stay in memory before everything goes to ``folder``; 0 writes from the start, which is what
         makes a run resumable.
+    clock : Clock or None
+        Told of what the disk takes: ``read`` and ``write``.
 
     Raises
     ------
@@ -117,7 +120,9 @@ class SurvivorSpool:
         device: torch.device = CPU,
         folder: Path | None = None,
         memory_bytes: int = 0,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
         self._sieve = Sieve(units, above, threads, device)
         self._bound = self._sieve.bound.clone()
         self.tops = TopImages(units, top_images, device)
@@ -195,7 +200,7 @@ class SurvivorSpool:
     def survivors(self) -> Iterator[Survivors]:
         """All survivors, in the order of their images."""
         for path in self._files:
-            yield spool_files.read_segment(path)
+            yield self._read(path)
         for survivors, _ in self._held:
             yield survivors
         yield from self._pending
@@ -206,9 +211,10 @@ class SurvivorSpool:
         self._bound = torch.maximum(self._bound, bound)
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
         for i, path in enumerate(self._files):
-            survivors = compact_survivors(spool_files.read_segment(path), self.bound, threads=self._sieve.threads)
+            survivors = compact_survivors(self._read(path), self.bound, threads=self._sieve.threads)
             state, last = spool_files.read_state(path)
-            spool_files.write_segment(path, survivors, {**state, "bound": self.bound.cpu().numpy()}, last)
+            with self._clock.part("write"):
+                spool_files.write_segment(path, survivors, {**state, "bound": self.bound.cpu().numpy()}, last)
             self._file_bytes[i] = survivors.nbytes
         self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
 
@@ -246,9 +252,14 @@ class SurvivorSpool:
         assert self._folder is not None
         return self._folder / f"segment-{number:06d}.h5"
 
+    def _read(self, path: Path) -> Survivors:
+        with self._clock.part("read"):
+            return spool_files.read_segment(path)
+
     def _write(self, number: int, segment: Survivors, last: int) -> None:
         state: dict[str, NDArray[Any]] = {"bound": self.bound.cpu().numpy(), **self.tops.state()}
-        spool_files.write_segment(self._path(number), segment, state, last)
+        with self._clock.part("write"):
+            spool_files.write_segment(self._path(number), segment, state, last)
 
     def _resume(self, folder: Path) -> None:
         with spool_files.disk(folder):
@@ -285,7 +296,7 @@ class DenseSpool:
         The file, complete once :meth:`finish` has renamed it.
     shape : tuple of int
         N, U, h and w.
-    above, top_images, threads, device
+    above, top_images, threads, device, clock
         As in :class:`SurvivorSpool`.
     """
 
@@ -298,7 +309,9 @@ class DenseSpool:
         *,
         threads: int = 1,
         device: torch.device = CPU,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
         self.path = path
         self.tops = TopImages(shape[1], top_images, device)
         self.images = 0
@@ -335,7 +348,7 @@ class DenseSpool:
         written = self.images - len(self._rows)
         while len(self._rows) >= whole or (self._rows and self.images == len(self._data)):
             rows, self._rows = self._rows[:whole], self._rows[whole:]
-            with spool_files.disk(self.path):
+            with self._clock.part("write"), spool_files.disk(self.path):
                 spool_files.write_rows(self._data, written, np.stack(rows))
                 self._disk.check()
             written += len(rows)
@@ -344,7 +357,8 @@ class DenseSpool:
         """Survivors under the present bound, sieved anew from the file."""
         try:
             for start in range(0, self.images, self._data.chunks[0]):
-                maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy()).to(self.bound.device)
+                with self._clock.part("read"):
+                    maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy()).to(self.bound.device)
                 yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
         except OSError as error:
             raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error
@@ -355,7 +369,7 @@ class DenseSpool:
 
     def close(self) -> None:
         """Flush the file."""
-        with spool_files.disk(self.path):
+        with self._clock.part("write"), spool_files.disk(self.path):
             self._file.flush()
             self._disk.check()
 

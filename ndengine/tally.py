@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ndengine.clock import Clock
 from ndengine.datasets import Vocabulary
 from ndengine.devices import CPU
 from ndengine.progress import SILENT, Progress
@@ -65,6 +66,7 @@ def tally_layer(
     threads: int = 1,
     device: torch.device = CPU,
     progress: Progress = SILENT,
+    clock: Clock | None = None,
 ) -> tuple[Counts, NDArray[np.uint8]]:
     """Count all units against all concepts.
 
@@ -90,6 +92,10 @@ def tally_layer(
         Threads to count with, on a CPU; the counts do not depend on it.
     device : torch.device
         Where to count; the counts do not depend on it either.
+    progress : Progress
+        Told of each block of images.
+    clock : Clock or None
+        Told of the parts: ``read``, ``labels``, ``count`` and ``masks``.
 
     Returns
     -------
@@ -110,22 +116,27 @@ def tally_layer(
     if device.type == "cuda":
         step = max(1, min(GPU_BLOCK_IMAGES, GPU_BLOCK_BYTES // (4 * units * grid.rows.samples * grid.columns.samples)))
     edges = [*range(0, images, step), images]
+    clock, once = clock or Clock(), overlap == "once"
+    blocks = zip(blocks_of(survivors, edges), edges, edges[1:], strict=False)
     with progress.stage("tally", images, "images") as advance:
-        for part, first, last in zip(blocks_of(survivors, edges), edges, edges[1:], strict=False):
-            block = labels(first, last)
-            once = overlap == "once"
-            block_area, present = count_concepts(block, concepts, once=once)
-            concept_area += block_area
-            concept_images += present.sum(axis=0)
+        for part, first, last in clock.each(blocks, "read"):
+            with clock.part("labels"):
+                block = labels(first, last)
+            with clock.part("count"):
+                block_area, present = count_concepts(block, concepts, once=once)
+                concept_area += block_area
+                concept_images += present.sum(axis=0)
+                if part is not None:
+                    # An absent cell lies at or below the threshold; read as the threshold it gives the same mask.
+                    part, block = part.to(device), block.to(device)
+                    maps = expand_survivors(part, limits, threads=threads)
+                    tally_units(
+                        maps, part.unit, part.image - first, limits, grid, block, category, counts,
+                        once=once, area=area, threads=threads,
+                    )  # fmt: skip
             if part is not None:
-                # An absent cell lies at or below the threshold; read as the threshold it gives the same mask.
-                part, block = part.to(device), block.to(device)
-                maps = expand_survivors(part, limits, threads=threads)
-                tally_units(
-                    maps, part.unit, part.image - first, limits, grid, block, category, counts,
-                    once=once, area=area, threads=threads,
-                )  # fmt: skip
-                _draw_masks(masks, top_images, part, maps, limits, grid, threads)
+                with clock.part("masks"):
+                    _draw_masks(masks, top_images, part, maps, limits, grid, threads)
             advance(last - first)
     return (
         Counts(

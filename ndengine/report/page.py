@@ -23,7 +23,7 @@ from ndengine.report.figures import (
 )
 from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
 from ndengine.result import Dissection, LayerResult
-from ndengine.settings import preset_label
+from ndengine.settings import precision_of, preset_label
 
 HERE = Path(__file__).parent
 INDEX = "index.html"
@@ -160,6 +160,9 @@ def _common(dissection: Dissection, title: str) -> dict[str, Any]:
     facts += [("dataset", _short_path(settings["data"]), str(settings["data"])), ("images", images, images)]
     preset = preset_label(settings)
     facts += [("preset", preset, preset)]
+    precision = precision_of(settings)
+    if precision != "float32":
+        facts.append(("precision", precision, precision))
     knobs = settings["knobs"]
     rule = {">": "above", ">=": "of at least"}[knobs["detector"]]
     return {
@@ -283,7 +286,8 @@ def _field(layer: LayerResult) -> str:
 
 def _provenance(dissection: Dissection) -> list[tuple[str, str]]:
     # A page can't know how long it takes to write; left out, one that is written again is the same page.
-    return [(name, value) for name, value in _flat(dissection.provenance) if name != "seconds.report"]
+    later = ("seconds.report", "profile.whole_seconds")
+    return [(name, value) for name, value in _flat(dissection.provenance) if name not in later]
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -139,6 +139,19 @@ def test_a_run_on_cuda(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
+def test_a_profile_of_bfloat16(settings: Settings, tmp_path: Path) -> None:
+    """Waiting for the GPU changes no count, and what was waited for stands in the profile."""
+    half = replace(settings, precision="bfloat16")
+    plain = dissect_network(half, tmp_path / "plain", cache=tmp_path / "cache")
+    found = dissect_network(half, tmp_path / "profiled", cache=tmp_path / "cache", profile=True)
+    for field in fields(Counts):
+        one, other = (getattr(d.layer().counts, field.name) for d in (plain, found))
+        np.testing.assert_array_equal(one, other)
+    assert [d.provenance["profile"]["true_borders"] for d in (plain, found)] == [False, True]
+    assert found.provenance["profile"]["parts"]["probe"]["forward"] > 0
+
+
+@pytest.mark.usefixtures("cuda")
 def test_a_value_that_is_not_finite(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"Layer 1 gives nan in unit 3 on image .*003"):
         dissect_network(
