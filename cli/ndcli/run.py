@@ -9,6 +9,7 @@ import click
 
 from ndcli import options
 from ndcli.allocator import keep_memory
+from ndcli.profile import print_profile, profile_record
 from ndcli.progress import shown
 from ndcli.summary import print_summary, summary_record
 from ndcli.terminal import print_json
@@ -26,10 +27,17 @@ from ndcli.terminal import print_json
     help="Folder of the result.  [default: dissections/MODEL-LAYERS-DATA]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a result in --out that has other settings.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Print where the time went, even with --quiet; a GPU is then waited for at every step, which costs time.",
+)
 @options.cache_option
 @options.json_option
 @options.quiet_option
-def run(out: Path | None, cache: Path, overwrite: bool, as_json: bool, quiet: bool, **chosen: Any) -> None:
+def run(
+    out: Path | None, cache: Path, overwrite: bool, profile: bool, as_json: bool, quiet: bool, **chosen: Any
+) -> None:
     """Dissect layers of a network.
 
     Finds, for each unit, the concept whose labels its strongest activations match best, and counts the units
@@ -47,8 +55,14 @@ def run(out: Path | None, cache: Path, overwrite: bool, as_json: bool, quiet: bo
         from ndengine.dissect import dissect_network
 
         folder = out or options.result_folder(settings)
-        dissection = dissect_network(settings, folder, cache=cache, overwrite=overwrite, progress=progress)
+        dissection = dissect_network(
+            settings, folder, cache=cache, overwrite=overwrite, profile=profile, progress=progress
+        )
     if as_json:
-        print_json(summary_record(dissection))
-    elif not quiet:
+        more = {"profile": profile_record(dissection)} if profile else {}
+        print_json({**summary_record(dissection), **more})
+        return
+    if not quiet:
         print_summary(dissection)
+    if profile:
+        print_profile(dissection)
