@@ -116,8 +116,10 @@ def dissect_network(
             dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
             with clock.stage("report"):
                 write_report(dissection, workspace.staging / REPORT, run.images, progress)
+            # The date stays that on the page.
+            known = {**run.provenance(clock, *facts), "finished": dissection.provenance["finished"]}
             with clock.stage("result"):
-                write_result(run.dissection(workspace.staging, layers, run.provenance(clock, *facts)))
+                write_result(run.dissection(workspace.staging, layers, known))
                 workspace.publish([folder for _, folder in run.homes])
                 dissection = load(out)
     return replace(dissection, provenance={**dissection.provenance, **clock.record()}, computed=True)

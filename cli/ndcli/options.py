@@ -153,7 +153,7 @@ how_options = together(
         type=click.Choice(PRECISIONS),
         default="float32",
         show_default=True,
-        help="What the network computes in; bfloat16 gives other numbers, sooner where a device has it.",
+        help="What the network computes in; bfloat16 gives other numbers, faster on devices that have it.",
     ),
     click.option(
         "--batch-size",

@@ -285,8 +285,8 @@ def _field(layer: LayerResult) -> str:
 
 
 def _provenance(dissection: Dissection) -> list[tuple[str, str]]:
-    # A page can't know how long it takes to write; left out, one that is written again is the same page.
-    later = ("seconds.report", "profile.whole_seconds")
+    # A page can't know what time and memory it takes to write; left out, one that is written again is the same page.
+    later = ("seconds.report", "profile.whole_seconds", "peak_memory_bytes")
     return [(name, value) for name, value in _flat(dissection.provenance) if name not in later]
 
 

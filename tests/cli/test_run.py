@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 import ndengine
+from ndengine import dissect
+from ndengine.report import write_report
 from tests.cli.conftest import Invoke
 
 
@@ -130,8 +134,16 @@ def test_an_interrupted_run_goes_on(
     assert not (tmp_path / "out" / "unfinished").exists()
 
 
-def test_the_report_is_written_again(invoke: Invoke, arguments: list[str], tmp_path: Path) -> None:
-    assert invoke(*arguments).exit_code == 0
+def test_the_report_is_written_again(
+    invoke: Invoke, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> Path:  # so that the clock shows another second when the result is written
+        time.sleep(1.1)
+        return write_report(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dissect, "write_report", slow)
+        assert invoke(*arguments).exit_code == 0
     report = tmp_path / "out" / "report"
     page = (report / "index.html").read_text()
     pictures = {path: path.read_bytes() for path in report.rglob("*.jpg")}
