@@ -28,7 +28,7 @@ ENGINE = {
     "torchvision",
 }
 ALLOWED = {
-    "ndkernels": {"ndkernels", "numba", "numpy", "torch", "triton"},
+    "ndkernels": {"ndkernels", "numba", "llvmlite", "numpy", "torch", "triton"},
     "ndengine": ENGINE,
     "ndcli": {"click", "ndcli", "ndengine", "rich"},
 }

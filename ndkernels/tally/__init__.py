@@ -9,6 +9,7 @@ the caller).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ndkernels.devices import check_devices
 from ndkernels.grid import Grid, check_maps
-from ndkernels.labels import LabelBlock, carried_categories, check_concepts, tensors
+from ndkernels.labels import LabelBlock, check_concepts, tensors
 
 Area = Literal["category", "touched", "all"]
 AREAS: tuple[Area, ...] = ("category", "touched", "all")
@@ -150,23 +151,31 @@ def tally_maps(
     """The op behind :func:`tally_units`; its arguments are not checked."""
     from ndkernels.tally import cpu
 
-    carried = carried_categories(LabelBlock(*labels), category.numpy(), unit_area.shape[1])
+    written = intersection, unit_area, unit_area_all
+    counts = [t.contiguous() for t in written]
     cpu.tally_maps(
-        maps.numpy(),
-        unit.numpy(),
-        image.numpy(),
-        thresholds.numpy(),
-        [t.numpy() for t in tables],
-        [t.numpy() for t in labels],
-        category.numpy(),
-        carried,
+        maps.contiguous().numpy(),
+        unit.contiguous().numpy(),
+        image.contiguous().numpy(),
+        thresholds.contiguous().numpy(),
+        [t.contiguous().numpy() for t in tables],
+        [t.contiguous().numpy() for t in labels],
+        category.contiguous().numpy(),
         once,
         area,
-        intersection.numpy(),
-        unit_area.numpy(),
-        unit_area_all.numpy(),
+        counts[0].numpy(),
+        counts[1].numpy(),
+        counts[2].numpy(),
         threads,
     )
+    copy_back(counts, written)
+
+
+def copy_back(counts: Sequence[Tensor], written: Sequence[Tensor]) -> None:
+    """Copy contiguous counts to where they are wanted, unless they lie there already."""
+    for count, tensor in zip(counts, written, strict=True):
+        if count is not tensor:
+            tensor.copy_(count)
 
 
 @tally_maps.register_kernel("cuda")
@@ -194,9 +203,7 @@ def tally_maps_gpu(
         maps, unit, image, thresholds, tables, LabelBlock(*(t.contiguous() for t in labels)), category, once, area,
         *counts,
     )  # fmt: skip
-    for tensor, count in zip(written, counts, strict=True):
-        if count is not tensor:
-            tensor.copy_(count)
+    copy_back(counts, written)
 
 
 @tally_maps.register_fake
@@ -256,7 +263,7 @@ def _check(
         ("image", image, 0, len(labels)),
         ("category", category, -1, categories),
     ):
-        if len(tensor) and bool(((tensor < least) | (tensor >= most)).any()):
+        if len(tensor) and not least <= int(tensor.min()) <= int(tensor.max()) < most:
             raise ValueError(f"{name} must lie between {least} and {most - 1}")
     if bool((image.diff() < 0).any()):
         raise ValueError("maps must be sorted by image")

@@ -181,18 +181,24 @@ def test_ops_say_what_they_write_into() -> None:
 
 
 @numba.njit
-def masked_pixels(maps, thresholds, row, row_fraction, column, column_fraction):  # type: ignore[no-untyped-def]
-    masks = np.empty((len(maps), len(row), len(column)), np.bool_)
-    ndkernels.grid.cpu.mask_maps(maps, thresholds, row, row_fraction, column, column_fraction, masks)
+def masked_pixels(maps, last_maps, thresholds, rows, row_fraction, columns, column_fraction):  # type: ignore[no-untyped-def]
+    masks = np.empty((len(maps), len(row_fraction), 17), np.bool_)
+    draw_masks(maps, last_maps, thresholds, rows, row_fraction, columns, column_fraction, masks)
     return masks.sum()
 
 
 @numba.njit
-def codes_on(cells, limit, rows, row_fraction, columns, column_fraction, codes, most):  # type: ignore[no-untyped-def]
-    histogram = np.zeros(most, np.int64)
-    top, rise = np.empty(codes.shape[1], np.float32), np.empty(codes.shape[1], np.float32)
-    count_codes(cells, limit, rows, row_fraction, columns, column_fraction, codes, histogram, top, rise)
-    return histogram
+def codes_on(cells, limit, rows, row_fraction, columns, column_fraction, codes, like):  # type: ignore[no-untyped-def]
+    h, w = cells.shape
+    marks, scratch, listed = np.zeros((h, 2), np.int64), np.empty((2, 64), np.float32), np.empty(999, codes.dtype)
+    if not mark_cells(cells.ctypes.data, h, w, limit, marks.ctypes.data, 1):
+        return listed[:0]
+    pixels = list_codes(
+        cells.ctypes.data, h, w, limit, marks.ctypes.data, 1, rows.ctypes.data, row_fraction.ctypes.data,
+        columns.ctypes.data, column_fraction.ctypes.data, 17, codes.ctypes.data, like, 2,
+        scratch[0].ctypes.data, scratch[1].ctypes.data, listed.ctypes.data,
+    )  # fmt: skip
+    return listed[:pixels]
 
 
 @numba.njit
@@ -200,7 +206,8 @@ def keys(values):  # type: ignore[no-untyped-def]
     return [key_of(v) for v in values]
 
 
-count_codes = ndkernels.tally.cpu.count_codes
+draw_masks, mark_cells = ndkernels.grid.cpu.draw_masks, ndkernels.grid.cpu.mark_cells
+list_codes = ndkernels.tally.cpu.list_codes
 key_of = ndkernels.sieve.cpu.key_of
 
 
@@ -209,21 +216,23 @@ def test_kernels_are_callable_from_compiled_code() -> None:
     maps, limits, block = activations.flatten(0, 1), torch.zeros(12), label_block()
     masks = mask_maps(maps, limits, grid)
     assert 0 < masks.sum() < masks.numel()
-    assert masked_pixels(maps.numpy(), limits.numpy(), *tables(grid)) == masks.sum()
-
     row, row_fraction, column, column_fraction = tables(grid)
+    rows, columns = ndkernels.grid.cpu.cell_starts(row, 5), ndkernels.grid.cpu.cell_starts(column, 6)
+    last, fraction = ndkernels.grid.cpu.pad_last(maps.numpy()), ndkernels.grid.cpu.pad(column_fraction)
+    assert masked_pixels(maps.numpy(), last, limits.numpy(), rows, row_fraction, columns, fraction) == masks.sum()
+
     codes = block.codes[0].numpy()
     found = codes_on(
         maps[0].numpy(),
         np.float32(0),
-        ndkernels.tally.cpu.cell_starts(row, 5),
+        rows,
         row_fraction,
-        ndkernels.tally.cpu.cell_starts(column, 6),
-        column_fraction,
-        codes,
-        int(codes.max()) + 1,
+        columns,
+        fraction,
+        ndkernels.grid.cpu.pad(codes),
+        codes[0, 0],
     )
-    np.testing.assert_array_equal(found, np.bincount(codes[masks[0]], minlength=len(found)))
+    np.testing.assert_array_equal(np.sort(found), np.sort(codes[masks[0]]))
 
     values = np.array([-2, -1, -0.0, 0, 2.0**-149, 1, np.inf], np.float32)
     assert keys(values.view(np.int32)) == sorted(keys(values.view(np.int32)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,8 @@ from torch import Tensor
 
 from kernels import cases
 from ndkernels.grid import Grid, make_grid, tables
-from ndkernels.grid import naive as grid_naive
 from ndkernels.labels import encode_labels
-from ndkernels.tally import AREAS, UnitCounts, cpu, list_maps, naive, tally_units
+from ndkernels.tally import AREAS, UnitCounts, list_maps, naive, tally_units
 
 KNOBS = [(once, area) for once in (False, True) for area in AREAS]
 
@@ -263,22 +265,31 @@ def test_strided_tensors() -> None:
     cases.assert_identical([counts.intersection, counts.unit_area, counts.unit_area_all], expected)
 
 
-def test_nothing_beyond_the_edges_is_read() -> None:
-    """The map is a part of a larger one that is NaN outside."""
-    wide = np.full((7, 10), np.nan, np.float32)
-    cells = wide[:6, :9]
-    cells[:] = cases.activations("normal", (6, 9), np.random.default_rng(5))
-    codes = np.arange(20 * 31, dtype=np.uint16).reshape(20, 31)
-    for geometry in ("half-pixel", "align-corners"):
-        row, row_fraction, column, column_fraction = shapes = tables(make_grid(geometry, maps=(6, 9), labels=(20, 31)))
-        histogram = np.zeros(20 * 31, np.int64)
-        top, rise = np.full((2, 31), np.nan, np.float32)
-        cpu.count_codes(
-            cells, np.float32(-0.5), cpu.cell_starts(row, 6), row_fraction, cpu.cell_starts(column, 9),
-            column_fraction, codes, histogram, top, rise,
-        )  # fmt: skip
-        expected = grid_naive.mask_maps(cells[None], np.array([-0.5], np.float32), *shapes)
-        np.testing.assert_array_equal(histogram, expected.ravel())
+@pytest.mark.parametrize("maps", [(1, 1), (3, 5), (6, 9), (2, 40)], ids=str)
+def test_what_lies_around_a_map_does_not_matter(maps: tuple[int, int]) -> None:
+    """Vectors are read past the end of a row: into the next row, the next map, or what was put behind the last."""
+    rng = np.random.default_rng(5)
+    grid = make_grid("half-pixel", maps=maps, labels=(20, 31))
+    case = make_case(grid, "normal", rng, images=3, units=3)
+    loud = np.array([False, True, False, True, False, True, False, True, False]).reshape(3, 3)
+    case.activations[loud] = 2.0**126
+    case.thresholds[:] = 0
+    expected = case.expected(False, "category")
+    assert expected[2].any()
+    cases.assert_identical(case.found(False, "category"), expected)
+    cases.assert_identical(
+        case.found(False, "category", pick=torch.from_numpy((~loud).ravel().nonzero()[0])),
+        Case(np.where(loud[..., None, None], -1, case.activations).astype(np.float32), *list(vars(case).values())[1:])
+        .expected(False, "category"),
+    )  # fmt: skip
+
+
+def test_nothing_beyond_the_arrays_is_read() -> None:
+    """Maps, labels and masks end where the process may not read on: it would be killed."""
+    script = Path(__file__).with_name("guarded.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["equal"] * 3
 
 
 def test_a_list_of_maps() -> None:

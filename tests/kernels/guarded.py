@@ -1,0 +1,69 @@
+"""Run by test_tally.py in a process of its own: what the kernels read lies at the very end of what may be read."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kernels import cases
+from ndkernels.grid import make_grid, mask_maps, naive, tables
+from ndkernels.labels import LabelBlock, encode_labels, tensors
+from ndkernels.tally import UnitCounts, list_maps, tally_units
+from ndkernels.tally import naive as tally_naive
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+KEPT: list[Any] = []
+
+
+def at_the_edge(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that ends where a page begins that can't be read."""
+    pages = -(-array.nbytes // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if LIBC.mprotect(ctypes.c_void_p(start + pages * mmap.PAGESIZE), mmap.PAGESIZE, 0):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    KEPT.append(memory)
+    copy = np.frombuffer(memory, array.dtype, array.size, pages * mmap.PAGESIZE - array.nbytes).reshape(array.shape)
+    copy[:] = array
+    return copy
+
+
+def tensor(found: Tensor) -> Tensor:
+    """The same, at the edge."""
+    return torch.from_numpy(at_the_edge(found.numpy())) if found.numel() else found
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    for maps, labels in (((7, 9), (20, 31)), ((1, 1), (3, 2)), ((5, 40), (10, 129))):
+        grid = make_grid("half-pixel", maps=maps, labels=labels)
+        activations = rng.normal(size=(2, 3, *maps)).astype(np.float32)
+        stacks, whole = cases.images_of_labels(2, labels, 5, rng)
+        thresholds = np.array([-9, 0, 0.5], np.float32)
+        category = np.zeros(5, np.int32)
+        counts = UnitCounts.zeros(3, 5, 1)
+        block = LabelBlock(*(tensor(t) for t in tensors(encode_labels(stacks, whole, labels))))
+        listed = [tensor(t) for t in list_maps(torch.from_numpy(activations))]
+        limits = torch.from_numpy(at_the_edge(thresholds))
+        tally_units(*listed, limits, grid, block, torch.from_numpy(at_the_edge(category)), counts)
+        expected = tally_naive.tally(
+            activations, thresholds, tables(grid), stacks, whole, category, 1, once=False, area="category"
+        )
+        cases.assert_identical([counts.intersection, counts.unit_area, counts.unit_area_all], expected)
+        masks = mask_maps(listed[0], tensor(limits.repeat(2)), grid).numpy()
+        np.testing.assert_array_equal(masks, naive.mask_maps(listed[0].numpy(), np.tile(thresholds, 2), *tables(grid)))
+        print("equal")
+
+
+if __name__ == "__main__":
+    main()
