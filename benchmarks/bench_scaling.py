@@ -19,6 +19,7 @@ from benchmarks.tally_cases import Case, Shape, check, make_case
 from ndkernels.sieve import Sieve, rank_above
 
 DENSE, ACTIVE, SIEVE = "tally, dense tensor", "tally, active maps", "sieve"
+END = 3  # so many of the largest sizes, where costs that do not grow no longer show
 BATCH = 32  # images that pass the sieve at a time
 
 
@@ -77,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = measure(ways_of(case, args.threads), args.repeats)
             at = value**2 if axis == "rows" else value
             found[axis].append({"at": at, **case.facts(), "rows": rows})
-    exponents = {axis: {way: slope(points, way) for way in (DENSE, ACTIVE, SIEVE)} for axis, points in found.items()}
+    exponents = {
+        axis: {way: {"all": slope(points, way), "end": slope(points[-END:], way)} for way in (DENSE, ACTIVE, SIEVE)}
+        for axis, points in found.items()
+    }
     finish(args, "scaling", {"axes": found, "exponents": exponents}, show)
 
 
@@ -114,15 +118,18 @@ def show(content: Mapping[str, Any]) -> Shown:
     return Shown(tables, _reading(content["exponents"]) + warning(rows), draw("Cost against size", panels))
 
 
-def _reading(exponents: Mapping[str, Mapping[str, float]]) -> str:
+def _reading(exponents: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     parts = [
         f"in {axis if axis != 'rows' else 'cells'} "
-        + ", ".join(f"{number(slope, 2)} ({way})" for way, slope in slopes.items())
+        + ", ".join(f"{slope['all']:.2f} and {slope['end']:.2f} ({way})" for way, slope in slopes.items())
         for axis, slopes in exponents.items()
     ]
-    largest = max(slope for slopes in exponents.values() for slope in slopes.values())
+    largest = max(slope["all"] for slopes in exponents.values() for slope in slopes.values())
     verdict = "nothing grows faster than linearly" if largest <= 1.05 else "something grows faster than linearly"
-    return f"The cost grows with the power {'; '.join(parts)}: {verdict} (the largest is {number(largest)})."
+    return (
+        f"Powers with which the cost grows, over all sizes and over the {END} largest: {'; '.join(parts)}. Over all "
+        f"sizes the largest is {largest:.2f}: {verdict}."
+    )
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ svg { background: #ffffff; font: 12px system-ui, sans-serif; }
 text { fill: #1f2328; } .axis { stroke: #1f2328; fill: none; } .line { stroke: #d5dae0; }
 .guide { stroke: #6e7781; stroke-dasharray: 4 4; fill: none; } .guide-text { fill: #59636e; }
 .s0 { stroke: #0550ae; fill: #0550ae; } .s1 { stroke: #bc4c00; fill: #bc4c00; } .s2 { stroke: #1a7f37; fill: #1a7f37; }
-path.s0, path.s1, path.s2 { fill: none; stroke-width: 2; } circle { stroke: none; } text.s0, text.s1, text.s2 { stroke: none; }
+path.s0, path.s1, path.s2 { fill: none; stroke-width: 2; }
 @media (prefers-color-scheme: dark) {
   svg { background: #0d1117; } text { fill: #e6edf3; } .axis { stroke: #e6edf3; } .line { stroke: #30363d; }
   .guide { stroke: #8b949e; } .guide-text { fill: #9198a1; }
-  .s0 { stroke: #79c0ff; fill: #79c0ff; } .s1 { stroke: #ffa657; fill: #ffa657; } .s2 { stroke: #7ee787; fill: #7ee787; }
+  .s0 { stroke: #79c0ff; fill: #79c0ff; } .s1 { stroke: #ffa657; fill: #ffa657; }
+  .s2 { stroke: #7ee787; fill: #7ee787; }
 }
-"""  # noqa: E501 - a line a theme
+"""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def spread(row: Mapping[str, Any]) -> str:
 def warning(rows: Sequence[Mapping[str, Any]]) -> str:
     """A sentence that names how many rows are unstable; empty where none is."""
     count = sum(row["unstable"] for row in rows)
-    return f" {count} of {len(rows)} timings are unstable: read them as orders of magnitude." if count else ""
+    return f" {count} of {len(rows)} timings are unstable: read those as orders of magnitude." if count else ""
 
 
 def find(rows: Sequence[Mapping[str, Any]], way: str) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,27 @@ def test_the_page_renders_what_was_stored(results: Path) -> None:
     drawing = (results.parent / "scaling.svg").read_text()
     assert "cells of an activation map" in drawing
     assert "prefers-color-scheme: dark" in drawing
+
+
+def test_all_scripts_run_in_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+
+    def pretend(command: list[str], **options: Any) -> SimpleNamespace:
+        called.append(command)
+        return SimpleNamespace(returncode=int("benchmarks.bench_grid" in command))
+
+    monkeypatch.setattr(__main__.subprocess, "run", pretend)
+    results = tmp_path / "results"
+    with pytest.raises(SystemExit, match="bench_grid"):
+        __main__.main(["--shared", str(tmp_path), "--repeats", "3", "--results", str(results)])
+    assert [command[2] for command in called] == [f"benchmarks.{module}" for _, module, _ in __main__.SCRIPTS]
+    assert called[-1][3:] == [
+        "vgg16", "--images", "238", "--results", str(results), "--shared", str(tmp_path), "--repeats", "3",
+    ]  # fmt: skip
+    assert (tmp_path / "RESULTS.md").exists()
+    called.clear()
+    __main__.main(["--only", "run,pixels", "--results", str(results)])
+    assert [command[2] for command in called] == ["benchmarks.bench_pixels"]
 
 
 def test_the_repository_holds_its_page(tmp_path: Path) -> None:
