@@ -83,12 +83,12 @@ def ways_on_gpu(case: Case, device: torch.device) -> list[Way]:
     assert case.activations is not None
     there, running = case.to(device), case.to(device).zeros()
     host = case.activations.numpy(), case.thresholds.numpy()
-    spare = torch.empty_like(there.activations)
+    pairs = [(t, torch.empty_like(t)) for t in (there.activations, *there.packed_labels)]
 
     def finished(call: Callable[[], object]) -> Callable[[], object]:
         return lambda: (call(), torch.cuda.synchronize(device))
 
-    size, images = case.activations.nbytes + sum(t.nbytes for t in case.packed_labels), case.images
+    size, images = sum(t.nbytes for t, _ in pairs), case.images
     tally = finished(tallying(there, running, False, 1))
     return [
         Way(LITE, lambda: lite_style(*host, case.stacks, len(case.category)), images),
@@ -96,7 +96,7 @@ def ways_on_gpu(case: Case, device: torch.device) -> list[Way]:
         Way("tally from active maps, cuda", tally, images),
         Way("tally from the dense tensor, cuda", finished(tallying(there, running, True, 1)), images, size, ALL),
         Way("VGG16 forward to conv5_3, cuda", finished(forward(images, device)), images),
-        Way(ALL, finished(lambda: spare.copy_(there.activations)), images, size),
+        Way(ALL, finished(lambda: [spare.copy_(t) for t, spare in pairs]), images, size),
     ]
 
 
