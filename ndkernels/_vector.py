@@ -48,6 +48,7 @@ class VectorModel(models.PrimitiveModel):
 
 LANES = 16
 FLOATS = Vector(types.float32, LANES)
+INTEGERS = Vector(types.int32, LANES)
 LONGS = Vector(types.int64, LANES)
 
 
@@ -124,12 +125,56 @@ def multiply(typing: Any, left: Any, right: Any) -> Any:
 
 @intrinsic
 def larger(typing: Any, left: Any, right: Any) -> Any:
-    """Bit k tells whether lane k of the left is larger than that of the right, of floats; at most 64 lanes."""
+    """Bit k tells whether lane k of the left is larger than that of the right; at most 64 lanes."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _bits(builder, builder.fcmp_ordered(">", *arguments), left.lanes)
+        return _bits(builder, _compare(builder, left, *arguments), left.lanes)
 
     return types.intp(left, left), emit
+
+
+@intrinsic
+def maximum(typing: Any, left: Any, right: Any) -> Any:
+    """Lane by lane, of integers."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(_compare(builder, left, *arguments), *arguments)
+
+    return left(left, left), emit
+
+
+@intrinsic
+def minimum(typing: Any, left: Any, right: Any) -> Any:
+    """Lane by lane, of integers."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(_compare(builder, left, *arguments), *reversed(arguments))
+
+    return left(left, left), emit
+
+
+@intrinsic
+def highest(typing: Any, vector: Any) -> Any:
+    """The largest lane of an integer vector."""
+    return vector.element(vector), lambda *arguments: _reduce("smax", vector, *arguments)
+
+
+@intrinsic
+def lowest(typing: Any, vector: Any) -> Any:
+    """The smallest lane of an integer vector."""
+    return vector.element(vector), lambda *arguments: _reduce("smin", vector, *arguments)
+
+
+@intrinsic
+def order(typing: Any, bits: Any) -> Any:
+    """Lane by lane: integers in the same order as the floats that have these 32 bits; its own inverse."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = context.get_value_type(bits)
+        sign = builder.ashr(arguments[0], ir.Constant(vector, [31] * bits.lanes))
+        return builder.xor(arguments[0], builder.and_(sign, ir.Constant(vector, [0x7FFFFFFF] * bits.lanes)))
+
+    return bits(bits), emit
 
 
 @intrinsic
@@ -150,8 +195,7 @@ def prefetch(typing: Any, address: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
         number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        call = _llvm(builder, "llvm.prefetch.p0", ir.VoidType(), pointer.type, number, number, number)
         builder.call(call, [pointer, number(1), number(3), number(1)])
         return context.get_dummy_value()
 
@@ -178,6 +222,24 @@ def count_bits(typing: Any, bits: Any) -> Any:
 def first_bits(count: int) -> int:
     """The bits of the first ``count`` lanes, or of all lanes if that is more than there are."""
     return (1 << min(count, LANES)) - 1
+
+
+def _reduce(what: str, kind: Any, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    number, vector = context.get_value_type(kind.element), context.get_value_type(kind)
+    name = f"llvm.vector.reduce.{what}.v{kind.lanes}i{kind.element.bitwidth}"
+    return builder.call(_llvm(builder, name, number, vector), arguments)
+
+
+def _llvm(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """One of LLVM's own functions."""
+    return cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+        builder.module, ir.FunctionType(result, arguments), name
+    )
+
+
+def _compare(builder: Any, kind: Any, left: Any, right: Any) -> Any:
+    floating = isinstance(kind.element, types.Float)
+    return (builder.fcmp_ordered if floating else builder.icmp_signed)(">", left, right)
 
 
 def _kind(named: Any) -> Any:

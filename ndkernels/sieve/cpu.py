@@ -14,6 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndkernels._jit import jit
+from ndkernels._vector import (
+    FLOATS,
+    INTEGERS,
+    LANES,
+    copy,
+    count_bits,
+    fill,
+    first_bit,
+    first_bits,
+    highest,
+    larger,
+    load,
+    lowest,
+    maximum,
+    minimum,
+    order,
+    store,
+)
+from ndkernels.grid.cpu import WORD, find_item, mark_cells, next_span, pad_last
 from ndkernels.threads import run_parts, split_range
 
 # Keys of ±2^126, the largest magnitudes that interpolation takes without overflow.
@@ -48,46 +67,56 @@ def count_batch(
 ) -> None:
     """Count a batch; threads split the units, so each histogram row has one writer."""
     images, units = activations.shape[:2]
-    bits = activations.reshape(images, units, activations.shape[2] * activations.shape[3]).view(np.int32)
-    keys = keys_of(bound)
+    cells = activations.reshape(images, units, activations.shape[2] * activations.shape[3])
+    extrema = maximum.view(np.int32), minimum.view(np.int32)
     edges = split_range(units, threads)
-    run_parts(
-        lambda p: count_units(
-            bits, keys, histogram, maximum.view(np.int32), minimum.view(np.int32), edges[p], edges[p + 1]
-        ),
-        threads,
-    )
+    run_parts(lambda p: count_units(cells, bound, histogram, *extrema, edges[p], edges[p + 1]), threads)
 
 
 @jit
 def count_units(
-    bits: NDArray[np.int32],  # [N, U, h·w]
-    bound_key: NDArray[np.int32],  # [U]
-    histogram: NDArray[np.int64],  # [U, 2048]
-    maximum: NDArray[np.int32],  # [N, U]
-    minimum: NDArray[np.int32],  # [N, U]
+    cells: NDArray[np.float32],  # [N, U, h·w]
+    bound: NDArray[np.float32],  # [U]
+    histogram: NDArray[np.int64],  # [U, 2048], added to
+    largest: NDArray[np.int32],  # [N, U], written: bits of the maximum
+    smallest: NDArray[np.int32],  # [N, U], written: bits of the minimum
     first: int,
     last: int,
 ) -> None:
     """Count units ``first`` to ``last``: extrema of each map, and a histogram of the values above bound."""
-    for n in range(bits.shape[0]):
+    few = np.empty(LANES, np.float32)  # for a map of fewer cells than a vector has lanes: its last one again and again
+    size = max(cells.shape[2], LANES)
+    for n in range(cells.shape[0]):
         for u in range(first, last):
-            cells = bits[n, u]
-            high, low = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
-            for i in range(len(cells)):
-                key = np.int32(key_of(cells[i]))
-                high = max(high, key)
-                low = min(low, key)
+            here = cells[n, u].ctypes.data
+            if cells.shape[2] < LANES:
+                for i in range(LANES):
+                    few[i] = cells[n, u, min(i, cells.shape[2] - 1)]
+                here = few.ctypes.data
+            # The last vector ends with the map; what is read twice changes no extremum.
+            highs = order(load(INTEGERS, here))
+            lows = highs
+            for i in range(LANES, size, LANES):
+                keys = order(load(INTEGERS, here + 4 * min(i, size - LANES)))
+                highs, lows = maximum(highs, keys), minimum(lows, keys)
+            high, low = highest(highs), lowest(lows)
             if high > _LARGEST_KEY or low < _LEAST_KEY:
-                maximum[n, u] = minimum[n, u] = 0x7FC00000  # NaN
+                largest[n, u] = smallest[n, u] = 0x7FC00000  # NaN
                 continue
-            maximum[n, u], minimum[n, u] = key_of(high), key_of(low)
-            limit = bound_key[u]
-            if high > limit:
-                for i in range(len(cells)):
-                    key = np.int32(key_of(cells[i]))
-                    if key > limit:
-                        histogram[u, (key >> 21) + 1024] += 1
+            largest[n, u], smallest[n, u] = key_of(high), key_of(low)
+            if high <= key_of(load(np.int32, bound.ctypes.data + 4 * u)):
+                continue
+            limits, row = fill(FLOATS, bound[u]), histogram[u].ctypes.data
+            for i in range(0, cells.shape[2], LANES):
+                start = min(i, size - LANES)
+                above = larger(load(FLOATS, here + 4 * start), limits) & (-1 << (i - start))
+                if cells.shape[2] < LANES:
+                    above &= first_bits(cells.shape[2])
+                while above != 0:
+                    key = np.int64(key_of(load(np.int32, here + 4 * (start + first_bit(above)))))
+                    above &= above - 1
+                    place = row + 8 * ((key >> 21) + 1024)
+                    store(load(np.int64, place) + 1, place)
 
 
 @jit
@@ -116,19 +145,23 @@ def gather_maps(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Bitmaps and values of the needed cells; threads split the picked maps."""
     h, w = maps.shape[1:]
+    if len(pick) == 0:
+        return np.empty((0, (h * w + 7) // 8), np.uint8), np.empty(0, np.float32)
+    last_maps = pad_last(maps)
     bitmap = np.empty((len(pick), (h * w + 7) // 8), np.uint8)
     kept = np.empty(len(pick), np.int64)
     edges = split_range(len(pick), threads)
-    run_parts(lambda p: mark_needed(maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
+    run_parts(lambda p: mark_needed(maps, last_maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
     values = np.empty(int(start[-1]), np.float32)
-    run_parts(lambda p: copy_needed(maps, pick, bitmap, start, values, edges[p], edges[p + 1]), threads)
+    run_parts(lambda p: copy_needed(maps, last_maps, pick, bitmap, start, values, edges[p], edges[p + 1]), threads)
     return bitmap, values
 
 
 @jit
 def mark_needed(
     maps: NDArray[np.float32],  # [M, h, w]
+    last_maps: NDArray[np.float32],  # see pad_last
     pick: NDArray[np.int64],  # [A]
     limit: NDArray[np.float32],  # [A]
     bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)], written
@@ -136,35 +169,42 @@ def mark_needed(
     first: int,
     last: int,
 ) -> None:
-    """Mark the cells above the limit and their eight neighbours, by rows first and then by columns."""
-    h, w = maps.shape[1], maps.shape[2]
-    on = np.zeros((h, w + 2), np.uint8)  # with an empty column on either side
-    wide = np.zeros((h + 2, w), np.uint8)  # with an empty row on either side
-    needed = np.zeros((h * w + 7) // 8 * 8, np.uint8)
+    """Mark the cells above the limit and their eight neighbours."""
+    h, w, words = maps.shape[1], maps.shape[2], (maps.shape[2] + WORD - 1) // WORD
+    padded = (len(last_maps) - 2 * LANES) // (h * w)
+    marks = np.zeros((h, words + 1), np.int64)
+    wide = np.zeros((h + 2, words), np.int64)  # with an empty row on either side
     for a in range(first, last):
-        cells = maps[pick[a]]
+        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, 4 * h * w, pick[a])
+        mark_cells(cells, h, w, limit[a], marks.ctypes.data, words)
         for y in range(h):
-            for x in range(w):
-                on[y, x + 1] = cells[y, x] > limit[a]
+            for k in range(words):
+                here = marks[y, k]
+                before = marks[y, k - 1] >> (WORD - 1) if k > 0 else 0
+                wide[y + 1, k] = here | (here << 1) | (here >> 1) | before | ((marks[y, k + 1] & 1) << (WORD - 1))
+        place: int = bitmap[a].ctypes.data
+        count, waiting, bits = 0, 0, 0
         for y in range(h):
-            for x in range(w):
-                wide[y + 1, x] = on[y, x] | on[y, x + 1] | on[y, x + 2]
-        count = 0
-        for y in range(h):
-            for x in range(w):
-                needed[y * w + x] = wide[y, x] | wide[y + 1, x] | wide[y + 2, x]
-                count += needed[y * w + x]
-        for b in range(bitmap.shape[1]):
-            byte = 0
-            for k in range(8):
-                byte |= needed[8 * b + k] << k
-            bitmap[a, b] = byte
+            for k in range(words):
+                columns = min(w - WORD * k, WORD)
+                needed = (wide[y, k] | wide[y + 1, k] | wide[y + 2, k]) & ((1 << columns) - 1)
+                count += count_bits(needed)
+                # Rows follow each other without a gap, four bytes at a time.
+                bits |= needed << waiting
+                waiting += columns
+                if waiting >= 32:
+                    store(np.uint32(bits), place)
+                    place, bits, waiting = place + 4, bits >> 32, waiting - 32
+        while waiting > 0:
+            store(np.uint8(bits), place)
+            place, bits, waiting = place + 1, bits >> 8, waiting - 8
         kept[a] = count
 
 
 @jit
 def copy_needed(
     maps: NDArray[np.float32],  # [M, h, w]
+    last_maps: NDArray[np.float32],  # see pad_last
     pick: NDArray[np.int64],  # [A]
     bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
     start: NDArray[np.int64],  # [A + 1]
@@ -172,18 +212,26 @@ def copy_needed(
     first: int,
     last: int,
 ) -> None:
-    """Copy the marked cells."""
+    """Copy the marked cells, run by run."""
+    nbytes = 4 * maps.shape[1] * maps.shape[2]
+    padded = 4 * (len(last_maps) - 2 * LANES) // nbytes
+    stop = values.ctypes.data + 4 * start[last]
     for a in range(first, last):
-        flat = maps[pick[a]].ravel()
-        v = start[a]
-        for b in range(bitmap.shape[1]):
-            byte = bitmap[a, b]
-            if byte == 0:
-                continue
-            for k in range(8):
-                if (byte >> k) & 1:
-                    values[v] = flat[8 * b + k]
-                    v += 1
+        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, nbytes, pick[a])
+        target = values.ctypes.data + 4 * start[a]
+        for b in range(0, bitmap.shape[1], 4):
+            needed: Any = 0
+            for k in range(b, min(b + 4, bitmap.shape[1])):
+                needed |= np.int64(bitmap[a, k]) << 8 * (k - b)
+            while needed != 0:
+                begin, end, needed = next_span(needed)
+                source = cells + 4 * (8 * b + begin)
+                if target + 4 * WORD <= stop:  # a run has at most 32 cells; what is written beyond it is written again
+                    copy(np.float32(0), WORD, source, target)
+                else:
+                    for i in range(end - begin):
+                        copy(np.float32(0), 1, source + 4 * i, target + 4 * i)
+                target += 4 * (end - begin)
 
 
 def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -54,9 +54,10 @@ class Survivors:
 
 def pack_maps(maps: Tensor, maximum: Tensor, bound: Tensor, first_image: int, threads: int) -> Survivors:
     """Survivors of a batch: ``maps [N·U, h, w]`` whose ``maximum [N, U]`` passes ``bound [U]``."""
-    active = (maximum > bound).nonzero()
-    image, unit = active[:, 0], active[:, 1]
-    bitmap, values = gather_maps(maps, image * len(bound) + unit, bound[unit], threads)
+    pick = (maximum > bound).flatten().nonzero()[:, 0]
+    image = pick // len(bound)
+    unit = pick - image * len(bound)
+    bitmap, values = gather_maps(maps, pick, bound[unit], threads)
     shape = (int(maps.shape[1]), int(maps.shape[2]))
     return Survivors((image + first_image).to(torch.int32), unit.to(torch.int32), bitmap, values, shape)
 
