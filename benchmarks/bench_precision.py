@@ -49,7 +49,8 @@ def compare(full: LayerResult, half: LayerResult) -> dict[str, Any]:
     """What changes for the units: their best concepts, their verdicts and the IoUs of their best concepts."""
     one, other = full.scores, half.scores
     difference = np.abs(one.score - other.score)
-    threshold = np.abs(full.counts.threshold - half.counts.threshold) / np.abs(full.counts.threshold)
+    before, after = (layer.counts.threshold for layer in (full, half))
+    threshold = np.abs(after - before)[before != 0] / np.abs(before[before != 0])
     return {
         "units": len(difference),
         "units_with_another_concept": int((one.best_concept != other.best_concept).sum()),
@@ -60,7 +61,7 @@ def compare(full: LayerResult, half: LayerResult) -> dict[str, Any]:
         ),
         "largest_iou_difference": float(difference.max()),
         "median_iou_difference": float(np.median(difference)),
-        "median_relative_threshold_difference": float(np.nanmedian(threshold)),
+        "median_relative_threshold_difference": float(np.median(threshold)),
     }
 
 
