@@ -178,6 +178,16 @@ def order(typing: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def differ(typing: Any, seen: Any, left: Any, right: Any) -> Any:
+    """Lane by lane: zero where ``seen`` is and the integers on both sides are the same, another number elsewhere."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.or_(arguments[0], builder.xor(*arguments[1:]))
+
+    return seen(seen, seen, seen), emit
+
+
+@intrinsic
 def nonzero(typing: Any, vector: Any) -> Any:
     """Bit k tells whether lane k of an integer vector is not zero; at most 64 lanes."""
 

@@ -22,6 +22,7 @@ from ndkernels._vector import (
     first_bits,
     larger,
     load,
+    maximum,
     multiply,
     store,
     subtract,
@@ -57,6 +58,22 @@ def find_item(items: int, count: int, last: int, padded: int, nbytes: int, place
 
 
 @jit
+def exceeds(
+    cells: int,  # [size] float32, padded
+    size: int,
+    limit: np.float32,
+) -> bool:
+    """Whether any cell of a map is above the limit: for most maps, all that is asked."""
+    tops = fill(FLOATS, limit)
+    for k in range(0, size - LANES + 1, LANES):
+        tops = maximum(tops, load(FLOATS, cells + 4 * k))
+    left = size % LANES
+    rest: int = larger(load(FLOATS, cells + 4 * (size - left)), fill(FLOATS, limit)) & first_bits(left)
+    most: int = larger(tops, fill(FLOATS, limit))
+    return (most | rest) != 0
+
+
+@jit
 def mark_cells(
     cells: int,  # [h, w] float32, padded
     h: int,
@@ -64,10 +81,9 @@ def mark_cells(
     limit: np.float32,
     marks: int,  # [h, words + 1] int64, written; the last column stays zero
     words: int,
-) -> bool:
-    """Set a bit for each cell above the limit, 32 columns a word; tells whether there is any."""
+) -> None:
+    """Set a bit for each cell above the limit, 32 columns a word."""
     limits = fill(FLOATS, limit)
-    found = 0
     for i in range(h):
         for k in range(words):
             bits = 0
@@ -75,8 +91,6 @@ def mark_cells(
                 above = larger(load(FLOATS, cells + 4 * (i * w + j)), limits) & first_bits(w - j)
                 bits |= above << (j - WORD * k)
             store(bits, marks + 8 * (i * (words + 1) + k))
-            found |= bits
-    return found != 0
 
 
 @jit
@@ -163,8 +177,9 @@ def draw_masks(
         out[a] = False
         limits = fill(FLOATS, thresholds[a])
         cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, 4 * h * w, a)
-        if not mark_cells(cells, h, w, thresholds[a], marks.ctypes.data, words):
+        if not exceeds(cells, h * w, thresholds[a]):
             continue
+        mark_cells(cells, h, w, thresholds[a], marks.ctypes.data, words)
         for i in range(h):
             below = min(i + 1, h - 1)
             for k in range(words if rows[i] < rows[i + 1] else 0):

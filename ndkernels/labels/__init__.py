@@ -7,6 +7,7 @@ the codes in it are expanded to concepts (Network Dissection, section 2.2: Brode
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -99,19 +100,17 @@ def encode_labels(
     """
     from ndkernels.labels import cpu
 
-    stacks = []
     for b, stack in enumerate(maps):
         if stack.ndim != 3 or stack.shape[1:] != tuple(shape):
             raise ValueError(f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}")
         if stack.dtype.kind not in "iu":
             raise ValueError(f"label maps of image {b} must hold integers, not {stack.dtype}")
-        if stack.size and (stack.min() < 0 or stack.max() > np.iinfo(np.int32).max):
+        # What 32 bits hold is checked on the way.
+        if stack.dtype.itemsize > 4 and stack.size and not 0 <= stack.min() <= stack.max() <= np.iinfo(np.int32).max:
             raise ValueError(f"label maps of image {b} hold an id outside 0 … 2^31 - 1")
         if len(stack) > 255:
             raise ValueError(f"image {b} has more than 255 label maps")
-        stacks.append(np.ascontiguousarray(stack, dtype=np.int32))
-    parts = [cpu.encode(stack, code_dtype(shape)) for stack in stacks]
-    return assemble(parts, whole, shape)
+    return assemble(cpu.encode(maps, shape, code_dtype(shape)), whole, shape)
 
 
 def assemble(
@@ -134,7 +133,7 @@ def assemble(
         if any(not 0 <= c <= np.iinfo(np.int32).max for c in image):
             raise ValueError(f"whole-image labels of image {b} hold an id outside 0 … 2^31 - 1")
     codes = np.stack([p[0] for p in parts]) if parts else np.zeros((0, *shape), code_dtype(shape))
-    marks = [np.unique([c for c in image if c != 0], return_counts=True) for image in whole]
+    marks = [sorted(Counter(c for c in image if c != 0).items()) for image in whole]
     return LabelBlock(
         codes=torch.from_numpy(codes),
         code_start=_starts([len(p[1]) for p in parts]),
@@ -142,9 +141,9 @@ def assemble(
         entry_start=_starts(np.concatenate([p[2] for p in parts]) if parts else []),
         entry_concept=_join([p[3] for p in parts], np.int32),
         entry_times=_join([p[4] for p in parts], np.uint8),
-        whole_start=_starts([len(concepts) for concepts, _ in marks]),
-        whole_concept=_join([concepts for concepts, _ in marks], np.int32),
-        whole_times=_join([times for _, times in marks], np.uint8),
+        whole_start=_starts([len(image) for image in marks]),
+        whole_concept=torch.tensor([concept for image in marks for concept, _ in image], dtype=torch.int32),
+        whole_times=torch.tensor([times for image in marks for _, times in image], dtype=torch.uint8),
     )
 
 

@@ -265,5 +265,5 @@ def _check(
     ):
         if len(tensor) and not least <= int(tensor.min()) <= int(tensor.max()) < most:
             raise ValueError(f"{name} must lie between {least} and {most - 1}")
-    if bool((image.diff() < 0).any()):
+    if bool((image[1:] < image[:-1]).any()):
         raise ValueError("maps must be sorted by image")

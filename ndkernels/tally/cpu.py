@@ -39,6 +39,7 @@ from ndkernels.grid.cpu import (
     active_cells,
     cell_starts,
     draw_edges,
+    exceeds,
     find_item,
     mark_cells,
     next_span,
@@ -72,14 +73,17 @@ def tally_maps(
     codes, code_start, _, entry_start, entry_concept, entry_times, whole_start, whole_concept, whole_times = labels
     rows, columns = cell_starts(row, maps.shape[1]), cell_starts(column, maps.shape[2])
     fraction, last_maps, last_codes = pad(column_fraction), pad_last(maps), pad_last(codes)
-    owner = np.arange(len(thresholds)) % max(threads, 1)  # less than one is refused below
+    # Units side by side go to one thread, so that it reads whole stretches of a dense tensor.
+    together = max(1, min(16, len(thresholds) // (8 * max(threads, 1))))
+    owner = np.arange(len(thresholds)) // together % max(threads, 1)  # less than one thread is refused below
+    single = once or int(entry_times.max(initial=0)) <= 1
     run_parts(
         lambda p: tally_part(
             maps, last_maps, unit, image, thresholds,
             rows, row_fraction, columns, fraction,
             codes, last_codes, code_start, entry_start, entry_concept, entry_times,
             whole_start, whole_concept, whole_times,
-            category, once, area,
+            category, once, single, area,
             intersection, unit_area, unit_area_all,
             owner, p,
         ),
@@ -128,10 +132,8 @@ def list_codes(
                     for y in range(first, last):
                         fy = fill(FLOATS, load(np.float32, row_fraction + 4 * y))
                         on = larger(add(edge, multiply(fy, slope)), limits) & inside
-                        if on == 0:
-                            continue
                         line = codes + size * (y * width + x)
-                        skipped = first_bit(on)
+                        skipped = first_bit(on | (1 << LANES))  # where none is on, an empty run: a jump costs more
                         run = on >> skipped
                         if run & (run + 1) == 0:
                             copy(like, LANES, line + size * skipped, out + size * listed)
@@ -218,13 +220,13 @@ def name_lanes(
 
 @jit
 def count_slots(
-    entry_start: NDArray[np.int64], entry_times: NDArray[np.uint8], first: int, last: int, once: bool
+    entry_start: NDArray[np.int64], entry_times: NDArray[np.uint8], first: int, last: int, single: bool
 ) -> int:
     """The most slots that one of the combinations ``first`` to ``last`` takes."""
     most = 0
     for r in range(first, last):
         slots = entry_start[r + 1] - entry_start[r]
-        if not once:
+        if not single:
             for e in range(entry_start[r], entry_start[r + 1]):
                 slots += entry_times[e] - 1
         most = max(most, slots)
@@ -238,7 +240,7 @@ def fill_slots(
     entry_times: NDArray[np.uint8],
     first: int,
     last: int,
-    once: bool,
+    single: bool,
     lane: NDArray[np.int32],  # [C]
     nowhere: int,  # the lane of a slot that is not used
     depth: int,
@@ -253,7 +255,7 @@ def fill_slots(
         end = place + 4 * depth
         for e in range(entry_start[r], entry_start[r + 1]):
             k = lane[np.uint64(entry_concept[e] - 1)]
-            for _ in range(0 if k < 0 else 1 if once else np.int64(entry_times[e])):
+            for _ in range(0 if k < 0 else 1 if single else np.int64(entry_times[e])):
                 store(k, place)
                 place += 4
         while place < end:
@@ -283,6 +285,7 @@ def tally_part(
     whole_times: NDArray[np.uint8],
     category: NDArray[np.int32],
     once: bool,
+    single: bool,  # whether each entry counts once
     area: int,
     intersection: NDArray[np.int64],
     unit_area: NDArray[np.int64],
@@ -333,15 +336,16 @@ def tally_part(
             lanes = name_lanes(entry_concept, entry_start[first], entry_start[last], covered, lane, lane_concept)
             for k in range(lanes if area == 0 else 0):
                 carried[category[lane_concept[k]]] = True
-            depth = count_slots(entry_start, entry_times, first, last, once)
+            depth = count_slots(entry_start, entry_times, first, last, single)
             if len(slots) < (last - first) * depth:
                 slots = np.empty((last - first) * depth, np.int32)
             fill_slots(
-                entry_start, entry_concept, entry_times, first, last, once, lane, lanes, depth, slots.ctypes.data
+                entry_start, entry_concept, entry_times, first, last, single, lane, lanes, depth, slots.ctypes.data
             )
         cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded_maps, 4 * h * w, a)
-        if not mark_cells(cells, h, w, thresholds[u], marks.ctypes.data, words):
+        if not exceeds(cells, h * w, thresholds[u]):
             continue
+        mark_cells(cells, h, w, thresholds[u], marks.ctypes.data, words)
         pixels = list_codes(
             cells, h, w, thresholds[u], marks.ctypes.data, words, rows.ctypes.data, row_fraction.ctypes.data,
             columns.ctypes.data, column_fraction.ctypes.data, width, here, like, size,

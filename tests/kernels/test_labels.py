@@ -32,7 +32,7 @@ CONCEPTS = 9
 def check_codes(maps: NDArray[np.int32]) -> int:
     """Both encoders agree; returns the number of combinations."""
     dtype = code_dtype(maps.shape[1:])
-    found = cpu.encode(maps, dtype)
+    (found,) = cpu.encode([maps], maps.shape[1:], dtype)
     cases.assert_identical(found, naive.encode(maps, dtype))
     return len(found[1])
 
@@ -97,7 +97,7 @@ def test_every_pixel_may_differ(width: int, dtype: type) -> None:
     """65,536 combinations are the most that 16 bits can number."""
     maps = np.random.default_rng(0).permutation(256 * width).reshape(1, 256, width).astype(np.int32)
     assert code_dtype((256, width)) is dtype
-    codes, area, lengths, concept, times = cpu.encode(maps, dtype)
+    ((codes, area, lengths, concept, times),) = cpu.encode([maps], maps.shape[1:], dtype)
     assert codes.dtype == dtype
     np.testing.assert_array_equal(codes, np.arange(256 * width).reshape(256, width))
     assert (area == 1).all()

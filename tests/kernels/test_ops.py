@@ -191,8 +191,7 @@ def masked_pixels(maps, last_maps, thresholds, rows, row_fraction, columns, colu
 def codes_on(cells, limit, rows, row_fraction, columns, column_fraction, codes, like):  # type: ignore[no-untyped-def]
     h, w = cells.shape
     marks, scratch, listed = np.zeros((h, 2), np.int64), np.empty((2, 64), np.float32), np.empty(999, codes.dtype)
-    if not mark_cells(cells.ctypes.data, h, w, limit, marks.ctypes.data, 1):
-        return listed[:0]
+    mark_cells(cells.ctypes.data, h, w, limit, marks.ctypes.data, 1)
     pixels = list_codes(
         cells.ctypes.data, h, w, limit, marks.ctypes.data, 1, rows.ctypes.data, row_fraction.ctypes.data,
         columns.ctypes.data, column_fraction.ctypes.data, 17, codes.ctypes.data, like, 2,
