@@ -200,13 +200,13 @@ def nonzero(typing: Any, vector: Any) -> Any:
 
 @intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
-    """Ask for the cache line at an address, which will be written to, without waiting for it."""
+    """Ask for the cache line at an address, without waiting for it."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
         number = ir.IntType(32)
         call = _llvm(builder, "llvm.prefetch.p0", ir.VoidType(), pointer.type, number, number, number)
-        builder.call(call, [pointer, number(1), number(3), number(1)])
+        builder.call(call, [pointer, number(0), number(3), number(1)])  # to read, to keep, data
         return context.get_dummy_value()
 
     return types.void(types.intp), emit

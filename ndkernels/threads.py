@@ -44,6 +44,9 @@ def run_parts(part: Callable[[int], object], parts: int) -> None:
         The first exception that a part raised.
     """
     _check_parts(parts)
+    if parts == 1:
+        part(0)
+        return
     others = [_pool(parts - 1).submit(part, p) for p in range(1, parts)]
     try:
         part(0)

@@ -52,6 +52,8 @@ __all__ = [
 
 # Magnitudes up to here can be interpolated without overflow to infinity.
 LARGEST_ACTIVATION = 2.0**126
+# The bound is raised when the stream has grown by a sixteenth: later it hardly moves, and looking for it takes time.
+RAISE_EVERY = 16
 
 
 class NonFiniteError(ValueError):
@@ -113,6 +115,8 @@ class Sieve:
         self.threads = threads
         self.bound = torch.full((units,), -torch.inf, device=device)
         self._histogram = torch.zeros((units, HISTOGRAM_BINS), dtype=torch.int64, device=device)
+        self._images = 0  # passed through
+        self._raised_at = 0  # so many images
 
     def add(self, activations: Tensor, first_image: int) -> tuple[Survivors, Tensor, Tensor]:
         """Pass one batch through.
@@ -156,7 +160,10 @@ class Sieve:
         maximum, minimum = count_batch(activations, self.bound, self._histogram, self.threads)
         if not devices.on_gpu(activations):
             check_finite(activations, maximum)
-        self.raise_bound()
+        self._images += len(activations)
+        if RAISE_EVERY * (self._images - self._raised_at) >= self._images:
+            self.raise_bound()
+            self._raised_at = self._images
         return Passing(activations, self.bound.clone(), maximum, minimum, first_image, self.threads)
 
     def raise_bound(self) -> None:
@@ -252,8 +259,8 @@ class Passing:
 
 def check_finite(activations: Tensor, maximum: Tensor) -> None:
     """Raise NonFiniteError for the first map that :func:`count_batch` marked."""
-    marked = torch.isnan(maximum).nonzero()
-    if len(marked):
+    if maximum.numel() and bool(torch.isnan(maximum.amax())):  # which a NaN anywhere is
+        marked = torch.isnan(maximum).nonzero()
         image, unit = (int(i) for i in marked[0])
         values = activations[image, unit].flatten()
         bad = values[~(values.abs() <= LARGEST_ACTIVATION)][0]

@@ -30,11 +30,14 @@ from ndkernels._vector import (
     maximum,
     minimum,
     order,
+    prefetch,
     store,
 )
 from ndkernels.grid.cpu import WORD, find_item, mark_cells, next_span, pad_last
 from ndkernels.threads import run_parts, split_range
 
+# Bytes of a cache line; and of how many maps later the bytes are asked for, where those that are picked lie scattered.
+LINE, AHEAD = 64, 4
 # Keys of ±2^126, the largest magnitudes that interpolation takes without overflow.
 _LARGEST_KEY = 0x7E800000
 _LEAST_KEY = -0x7E800001
@@ -93,6 +96,8 @@ def count_units(
                 for i in range(LANES):
                     few[i] = cells[n, u, min(i, cells.shape[2] - 1)]
                 here = few.ctypes.data
+            for k in range(0, 4 * size, LINE):
+                prefetch(here + 2 * 4 * size + k)  # the map after the next
             # The last vector ends with the map; what is read twice changes no extremum.
             highs = order(load(INTEGERS, here))
             lows = highs
@@ -172,22 +177,24 @@ def mark_needed(
     """Mark the cells above the limit and their eight neighbours."""
     h, w, words = maps.shape[1], maps.shape[2], (maps.shape[2] + WORD - 1) // WORD
     padded = (len(last_maps) - 2 * LANES) // (h * w)
-    marks = np.zeros((h, words + 1), np.int64)
-    wide = np.zeros((h + 2, words), np.int64)  # with an empty row on either side
+    stride = 8 * (words + 1)
+    marks = np.zeros((h + 2, words + 1), np.int64)  # with an empty row on either side
     for a in range(first, last):
         cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, 4 * h * w, pick[a])
-        mark_cells(cells, h, w, limit[a], marks.ctypes.data, words)
-        for y in range(h):
-            for k in range(words):
-                here = marks[y, k]
-                before = marks[y, k - 1] >> (WORD - 1) if k > 0 else 0
-                wide[y + 1, k] = here | (here << 1) | (here >> 1) | before | ((marks[y, k + 1] & 1) << (WORD - 1))
+        for k in range(0, 4 * h * w if a + AHEAD < last else 0, LINE):
+            prefetch(maps.ctypes.data + 4 * h * w * pick[a + AHEAD] + k)
+        mark_cells(cells, h, w, limit[a], marks.ctypes.data + stride, words)
         place: int = bitmap[a].ctypes.data
         count, waiting, bits = 0, 0, 0
         for y in range(h):
+            row = marks.ctypes.data + stride * y
+            before, here = 0, marked_around(row, stride)
             for k in range(words):
+                beyond = marked_around(row + 8 * (k + 1), stride)
                 columns = min(w - WORD * k, WORD)
-                needed = (wide[y, k] | wide[y + 1, k] | wide[y + 2, k]) & ((1 << columns) - 1)
+                needed = here | (here << 1) | (here >> 1) | before >> (WORD - 1) | (beyond & 1) << (WORD - 1)
+                needed &= (1 << columns) - 1
+                before, here = here, beyond
                 count += count_bits(needed)
                 # Rows follow each other without a gap, four bytes at a time.
                 bits |= needed << waiting
@@ -199,6 +206,13 @@ def mark_needed(
             store(np.uint8(bits), place)
             place, bits, waiting = place + 1, bits >> 8, waiting - 8
         kept[a] = count
+
+
+@jit
+def marked_around(marks: int, stride: int) -> int:
+    """A word of marks together with those of the next two rows."""
+    word: int = load(np.int64, marks) | load(np.int64, marks + stride) | load(np.int64, marks + 2 * stride)
+    return word
 
 
 @jit
