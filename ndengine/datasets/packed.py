@@ -13,6 +13,7 @@ Layout, version 1; N images, R combinations of labels, E entries and L whole-ima
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -89,13 +90,14 @@ class PackedDataset:
                 f"{self.path} is no HDF5 file, or a truncated one; give a folder in Broden's layout, or a file that "
                 "`ndengine data pack` has made."
             ) from None
+        self._raw = self.path.open("rb", buffering=0)
         try:
             self._open()
         except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError):
-            self._file.close()
+            self.close()
             raise self._damage("has arrays that are damaged or do not go together") from None
         except DatasetError:
-            self._file.close()
+            self.close()
             raise
 
     def _open(self) -> None:
@@ -110,6 +112,7 @@ class PackedDataset:
         if not attrs.get("complete", False):
             raise self._damage("was not finished")
         self._arrays: dict[str, Any] = {name: self._file[name] for name in ARRAYS}
+        self._places = {name: _place(self._arrays[name]) for name in ("images", "codes")}
         self.name, self.source, self.fingerprint = (str(attrs[key]) for key in ("name", "source", "fingerprint"))
         self.image_names: list[str] = list(self._arrays["image_names"].asstr()[:])
         self.splits: list[str] = list(self._arrays["splits"].asstr()[:])
@@ -192,6 +195,7 @@ class PackedDataset:
         """Close the file; reading afterwards is an error."""
         with self._lock:
             self._file.close()
+            self._raw.close()
 
     def __enter__(self) -> PackedDataset:
         return self
@@ -213,15 +217,30 @@ class PackedDataset:
         """Rows of an array that has one an image."""
         data = self._arrays[name]
         rows: NDArray[Any] = np.empty((len(chosen), *data.shape[1:]), data.dtype)
-        for start, stop in _runs(chosen, chosen + 1, gap=ROW_GAP):
+        place = self._places[name]
+        for start, stop in _runs(chosen, chosen + 1, gap=0 if place is not None else ROW_GAP):
             first, last = int(chosen[start]), int(chosen[stop - 1]) + 1
-            if last - first == stop - start:
+            if place is not None:
+                self._read_bytes(rows[start:stop], place + first * rows[0].nbytes)
+            elif last - first == stop - start:
                 self._read(data, rows, np.s_[first:last], np.s_[start:stop])
             else:
                 span = np.empty((last - first, *data.shape[1:]), data.dtype)
                 self._read(data, span, np.s_[first:last], np.s_[:])
                 rows[start:stop] = span[chosen[start:stop] - first]
         return rows
+
+    def _read_bytes(self, rows: NDArray[Any], place: int) -> None:
+        """Fill rows from a place in the file: HDF5 takes ten times as long, and lets one thread read at a time."""
+        left = rows.reshape(-1).view(np.uint8).data
+        try:
+            while left:
+                count = os.preadv(self._raw.fileno(), [left], place)
+                if count == 0:
+                    raise OSError("the file ends before its time")
+                left, place = left[count:], place + count
+        except OSError:
+            raise self._damage("can't be read through") from None
 
     def _parts(self, name: str, chosen: NDArray[np.int64]) -> NDArray[Any]:
         """The parts of a ragged array that belong to the chosen images, end to end."""
@@ -244,6 +263,14 @@ class PackedDataset:
 
     def _damage(self, what: str) -> DatasetError:
         return DatasetError(f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`.")
+
+
+def _place(data: Any) -> int | None:
+    """Where an array lies in its file, if it lies there in one piece as memory would have it."""
+    if not hasattr(os, "preadv") or not data.dtype.isnative:  # no such call on Windows
+        return None
+    offset: int | None = data.id.get_offset()
+    return offset
 
 
 def _counted(lengths: NDArray[Any]) -> NDArray[np.int64]:

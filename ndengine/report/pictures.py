@@ -97,13 +97,15 @@ def paint(
     masks: NDArray[np.bool_],  # [T, th, tw]
 ) -> Words:  # [T, th, tw]
     """Leave a tile as it is inside its mask, darken it outside and draw a thin line around the mask."""
-    painted = np.where(masks, tiles, (tiles >> DIM) & DIM_BITS)
-    grown = masks.copy()
-    grown[:, 1:] |= masks[:, :-1]
-    grown[:, :-1] |= masks[:, 1:]
-    grown[:, :, 1:] |= masks[:, :, :-1]
-    grown[:, :, :-1] |= masks[:, :, 1:]
-    painted[grown & ~masks] = CONTOUR
+    painted: Words = tiles >> np.uint32(DIM)
+    painted &= DIM_BITS
+    np.copyto(painted, tiles, where=masks)
+    edge = np.zeros_like(masks)
+    edge[:, 1:] |= masks[:, :-1]
+    edge[:, :-1] |= masks[:, 1:]
+    edge[:, :, 1:] |= masks[:, :, :-1]
+    edge[:, :, :-1] |= masks[:, :, 1:]
+    np.copyto(painted, CONTOUR, where=edge & ~masks)
     return painted
 
 

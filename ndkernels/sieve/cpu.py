@@ -250,8 +250,24 @@ def copy_needed(
 
 def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Where each map's values begin, ``[A + 1]``."""
-    kept = np.bitwise_count(bitmap).sum(axis=1, dtype=np.int64)
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+    start = np.zeros(len(bitmap) + 1, np.int64)
+    add_kept(bitmap, start)
+    return start
+
+
+@jit
+def add_kept(bitmap: NDArray[np.uint8], start: NDArray[np.int64]) -> None:
+    """Add up how many cells the maps keep."""
+    for a in range(len(bitmap)):
+        kept, place = 0, bitmap[a].ctypes.data
+        end = place + bitmap.shape[1]
+        while place + 8 <= end:
+            kept += count_bits(load(np.int64, place))
+            place += 8
+        while place < end:
+            kept += count_bits(np.int64(load(np.uint8, place)))
+            place += 1
+        start[a + 1] = start[a] + kept
 
 
 def expand(

@@ -325,8 +325,35 @@ def test_a_disk_that_fails_while_reading(pack: PackedDataset, monkeypatch: pytes
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setitem(pack._arrays, "images", Failing())
+    monkeypatch.setitem(pack._places, "images", None)
     with pytest.raises(DatasetError, match=r"tiny\.h5 can't be read through; delete it"):
         pack.images(np.arange(60))
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["fails", "ends early"])
+def test_a_disk_that_fails_while_bytes_are_read(
+    pack: PackedDataset, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    def fail(*where: object) -> int:
+        if ends:
+            return 0
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(DatasetError, match=r"tiny\.h5 can't be read through; delete it"):
+        pack.labels(np.arange(60))
+
+
+def test_rows_are_the_same_through_hdf5(pack: PackedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = np.array([0, 1, 2, 9, 30, 31, 69])
+    images, codes = pack.images(chosen), pack.labels(chosen).codes.numpy()
+    for name in ("images", "codes"):
+        assert pack._places[name]  # this format lies in the file in one piece
+        monkeypatch.setitem(pack._places, name, None)
+    np.testing.assert_array_equal(pack.images(chosen), images)
+    np.testing.assert_array_equal(pack.labels(chosen).codes.numpy(), codes)
+    assert images.any()
+    assert codes.any()
 
 
 def test_changed_tables_make_another_pack(folder: Path, tmp_path: Path) -> None:
