@@ -5,7 +5,7 @@ meant in LLVM's generic vector operations, which it turns into whatever the proc
 spelling, the same bits everywhere. Nothing is fused, reassociated or approximated.
 
 Kernels pass addresses (integers) instead of arrays to the functions they call: an array would be reference-counted
-at every call. An address is only good while the caller holds its array.
+at every call. An address is only good while the caller holds its array, which must be contiguous.
 
 A vector's *kind* is named by a constant such as ``FLOATS``, as a scalar's is by a NumPy type.
 """
@@ -50,6 +50,16 @@ LANES = 16
 FLOATS = Vector(types.float32, LANES)
 INTEGERS = Vector(types.int32, LANES)
 LONGS = Vector(types.int64, LANES)
+
+
+@intrinsic
+def address(typing: Any, array: Any) -> Any:
+    """Where the first element of an array lies."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(context.make_array(array)(context, builder, arguments[0]).data, ir.IntType(64))
+
+    return types.intp(array), emit
 
 
 @intrinsic

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,16 @@ from torch import Tensor
 def on_gpu(tensor: Tensor) -> bool:
     """Whether the Triton kernels are the ones for a tensor: CUDA's and ROCm's, which torch both calls ``cuda``."""
     return tensor.device.type == "cuda"
+
+
+def run_op(op: Callable[..., Any], cpu: Callable[..., Any], gpu: Callable[..., Any], *arguments: Any) -> Any:
+    """What a custom op does for its first argument, a tensor, by way of the op only where a compiler is to see it.
+
+    The way through torch's dispatcher takes as long as counting three images, and its first use seconds of imports.
+    """
+    if torch.compiler.is_compiling() or type(arguments[0]) is not Tensor:
+        return op(*arguments)
+    return (gpu if on_gpu(arguments[0]) else cpu)(*arguments)
 
 
 def check_devices(**tensors: Tensor) -> None:

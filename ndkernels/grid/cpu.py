@@ -17,6 +17,7 @@ from ndkernels._vector import (
     FLOATS,
     LANES,
     add,
+    address,
     fill,
     first_bit,
     first_bits,
@@ -176,23 +177,23 @@ def draw_masks(
     for a in range(len(maps)):
         out[a] = False
         limits = fill(FLOATS, thresholds[a])
-        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, 4 * h * w, a)
+        cells = find_item(address(maps), len(maps), address(last_maps), padded, 4 * h * w, a)
         if not exceeds(cells, h * w, thresholds[a]):
             continue
-        mark_cells(cells, h, w, thresholds[a], marks.ctypes.data, words)
+        mark_cells(cells, h, w, thresholds[a], address(marks), words)
         for i in range(h):
             below = min(i + 1, h - 1)
             for k in range(words if rows[i] < rows[i + 1] else 0):
-                active = active_cells(marks.ctypes.data, words, i, below, k)
+                active = active_cells(address(marks), words, i, below, k)
                 while active != 0:
                     start, stop, active = next_span(active)
                     start, stop = WORD * k + start, WORD * k + stop
                     draw_edges(
-                        cells + 4 * i * w, cells + 4 * below * w, w, start, stop, columns.ctypes.data,
-                        column_fraction.ctypes.data, top.ctypes.data, rise.ctypes.data,
+                        cells + 4 * i * w, cells + 4 * below * w, w, start, stop, address(columns),
+                        address(column_fraction), address(top), address(rise),
                     )  # fmt: skip
                     for x in range(columns[start], columns[stop], LANES):
-                        edge, slope = load(FLOATS, top.ctypes.data + 4 * x), load(FLOATS, rise.ctypes.data + 4 * x)
+                        edge, slope = load(FLOATS, address(top) + 4 * x), load(FLOATS, address(rise) + 4 * x)
                         inside = first_bits(columns[stop] - x)
                         for y in range(rows[i], rows[i + 1]):
                             on = larger(add(edge, multiply(fill(FLOATS, row_fraction[y]), slope)), limits) & inside

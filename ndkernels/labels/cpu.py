@@ -16,6 +16,7 @@ from ndkernels._jit import jit
 from ndkernels._vector import (
     INTEGERS,
     LANES,
+    address,
     differ,
     fill,
     first_bit,
@@ -82,7 +83,8 @@ def number_pixels(
 ) -> int:
     """Number the combinations of an image; returns how many there are, or -1 if an id is negative."""
     pixels = height * width
-    found, code = 0, 0
+    found: Any = np.int64(0)  # a constant 0 would be a type of its own, for which all would be compiled again
+    code: Any = np.int64(0)
     least = fill(INTEGERS, np.int32(0))
     for y in range(height):
         for x in range(0, width, LANES):
@@ -90,7 +92,7 @@ def number_pixels(
             count = min(width - x, LANES)
             from_left = from_above = fill(INTEGERS, np.int32(0))
             for m in range(depth):
-                pixel = maps.ctypes.data + 4 * (m * pixels + start)
+                pixel = address(maps) + 4 * (m * pixels + start)
                 here = load(INTEGERS, pixel)
                 least = minimum(least, here)  # beyond the maps are zeros, or another image's ids, which were in order
                 from_left = differ(from_left, here, load(INTEGERS, pixel - 4))
@@ -107,13 +109,13 @@ def number_pixels(
                         found = max(found, code + 1)
                 end = k + 1 + first_bit(~(left >> (k + 1)))  # bits beyond the count are not set
                 # Lanes beyond the run are written again with the next one.
-                store(fill(INTEGERS, np.int32(code)), codes.ctypes.data + 4 * (start + k))
+                store(fill(INTEGERS, np.int32(code)), address(codes) + 4 * (start + k))
                 area[code] += end - k
                 k = end
     if lowest(least) < 0:
         clear_table(found, place, area, slots)
         return -1
-    return found
+    return int(found)
 
 
 @jit
@@ -152,7 +154,7 @@ def find_code(
         slot = (slot + 1) & (len(slots) - 1)
     slots[slot] = found + 1
     first[found], place[found] = p, slot
-    return found
+    return int(found)
 
 
 @jit

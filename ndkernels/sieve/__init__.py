@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ndkernels import devices
 from ndkernels.devices import Transfer, check_devices, record_point
-from ndkernels.sieve.ops import count_batch, gather_maps
+from ndkernels.sieve.ops import count_batch, count_batch_cpu, count_batch_gpu, gather_maps
 from ndkernels.sieve.survivors import (
     HISTOGRAM_BINS,
     Survivors,
@@ -157,7 +157,9 @@ class Sieve:
             )
         check_devices(activations=activations, bound=self.bound)
         activations = activations.contiguous()
-        maximum, minimum = count_batch(activations, self.bound, self._histogram, self.threads)
+        maximum, minimum = devices.run_op(
+            count_batch, count_batch_cpu, count_batch_gpu, activations, self.bound, self._histogram, self.threads
+        )
         if not devices.on_gpu(activations):
             check_finite(activations, maximum)
         self._images += len(activations)

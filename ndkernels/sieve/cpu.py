@@ -18,6 +18,7 @@ from ndkernels._vector import (
     FLOATS,
     INTEGERS,
     LANES,
+    address,
     copy,
     count_bits,
     fill,
@@ -91,11 +92,11 @@ def count_units(
     size = max(cells.shape[2], LANES)
     for n in range(cells.shape[0]):
         for u in range(first, last):
-            here = cells[n, u].ctypes.data
+            here = address(cells) + 4 * cells.shape[2] * (n * cells.shape[1] + u)
             if cells.shape[2] < LANES:
                 for i in range(LANES):
                     few[i] = cells[n, u, min(i, cells.shape[2] - 1)]
-                here = few.ctypes.data
+                here = address(few)
             for k in range(0, 4 * size, LINE):
                 prefetch(here + 2 * 4 * size + k)  # the map after the next
             # The last vector ends with the map; what is read twice changes no extremum.
@@ -109,9 +110,9 @@ def count_units(
                 largest[n, u] = smallest[n, u] = 0x7FC00000  # NaN
                 continue
             largest[n, u], smallest[n, u] = key_of(high), key_of(low)
-            if high <= key_of(load(np.int32, bound.ctypes.data + 4 * u)):
+            if high <= key_of(load(np.int32, address(bound) + 4 * u)):
                 continue
-            limits, row = fill(FLOATS, bound[u]), histogram[u].ctypes.data
+            limits, row = fill(FLOATS, bound[u]), address(histogram) + 8 * histogram.shape[1] * u
             for i in range(0, cells.shape[2], LANES):
                 start = min(i, size - LANES)
                 above = larger(load(FLOATS, here + 4 * start), limits) & (-1 << (i - start))
@@ -180,14 +181,14 @@ def mark_needed(
     stride = 8 * (words + 1)
     marks = np.zeros((h + 2, words + 1), np.int64)  # with an empty row on either side
     for a in range(first, last):
-        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, 4 * h * w, pick[a])
+        cells = find_item(address(maps), len(maps), address(last_maps), padded, 4 * h * w, pick[a])
         for k in range(0, 4 * h * w if a + AHEAD < last else 0, LINE):
-            prefetch(maps.ctypes.data + 4 * h * w * pick[a + AHEAD] + k)
-        mark_cells(cells, h, w, limit[a], marks.ctypes.data + stride, words)
-        place: int = bitmap[a].ctypes.data
+            prefetch(address(maps) + 4 * h * w * pick[a + AHEAD] + k)
+        mark_cells(cells, h, w, limit[a], address(marks) + stride, words)
+        place: int = address(bitmap) + bitmap.shape[1] * a
         count, waiting, bits = 0, 0, 0
         for y in range(h):
-            row = marks.ctypes.data + stride * y
+            row = address(marks) + stride * y
             before, here = 0, marked_around(row, stride)
             for k in range(words):
                 beyond = marked_around(row + 8 * (k + 1), stride)
@@ -229,10 +230,10 @@ def copy_needed(
     """Copy the marked cells, run by run."""
     nbytes = 4 * maps.shape[1] * maps.shape[2]
     padded = 4 * (len(last_maps) - 2 * LANES) // nbytes
-    stop = values.ctypes.data + 4 * start[last]
+    stop = address(values) + 4 * start[last]
     for a in range(first, last):
-        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded, nbytes, pick[a])
-        target = values.ctypes.data + 4 * start[a]
+        cells = find_item(address(maps), len(maps), address(last_maps), padded, nbytes, pick[a])
+        target = address(values) + 4 * start[a]
         for b in range(0, bitmap.shape[1], 4):
             needed: Any = 0
             for k in range(b, min(b + 4, bitmap.shape[1])):
@@ -259,7 +260,7 @@ def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
 def add_kept(bitmap: NDArray[np.uint8], start: NDArray[np.int64]) -> None:
     """Add up how many cells the maps keep."""
     for a in range(len(bitmap)):
-        kept, place = 0, bitmap[a].ctypes.data
+        kept, place = 0, address(bitmap) + bitmap.shape[1] * a
         end = place + bitmap.shape[1]
         while place + 8 <= end:
             kept += count_bits(load(np.int64, place))

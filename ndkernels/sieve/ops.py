@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("ndkernels::sieve_count", mutates_args=("histogram",), device_types="cpu")
-def count_batch(
+def count_batch_cpu(
     activations: Tensor,  # [N, U, h, w] float32
     bound: Tensor,  # [U] float32
     histogram: Tensor,  # [U, 2048] int64, added to
@@ -35,6 +34,11 @@ def count_batch(
     return maximum, minimum
 
 
+count_batch = torch.library.custom_op(
+    "ndkernels::sieve_count", count_batch_cpu, mutates_args=("histogram",), device_types="cpu"
+)
+
+
 @count_batch.register_kernel("cuda")
 def count_batch_gpu(activations: Tensor, bound: Tensor, histogram: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     """The same on a GPU, which has no use for threads."""
@@ -52,8 +56,7 @@ def _(activations: Tensor, bound: Tensor, histogram: Tensor, threads: int) -> tu
     return activations.new_empty(shape, dtype=torch.float32), activations.new_empty(shape, dtype=torch.float32)
 
 
-@torch.library.custom_op("ndkernels::sieve_gather", mutates_args=(), device_types="cpu")
-def gather_maps(
+def gather_maps_cpu(
     maps: Tensor,  # [M, h, w] float32
     pick: Tensor,  # [A] int64
     limit: Tensor,  # [A] float32
@@ -72,6 +75,9 @@ def gather_maps(
 
     bitmap, values = cpu.gather_maps(maps.contiguous().numpy(), pick.numpy(), limit.numpy(), threads)
     return torch.from_numpy(bitmap), torch.from_numpy(values)
+
+
+gather_maps = torch.library.custom_op("ndkernels::sieve_gather", gather_maps_cpu, mutates_args=(), device_types="cpu")
 
 
 @gather_maps.register_kernel("cuda")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ndkernels import devices
-from ndkernels.sieve.ops import gather_maps
+from ndkernels.sieve.ops import gather_maps, gather_maps_cpu, gather_maps_gpu
 
 HISTOGRAM_BINS = 2048
 DENSE_BYTES = 16 << 20  # of maps made dense at a time
@@ -57,9 +57,14 @@ def pack_maps(maps: Tensor, maximum: Tensor, bound: Tensor, first_image: int, th
     pick = (maximum > bound).flatten().nonzero()[:, 0]
     image = pick // len(bound)
     unit = pick - image * len(bound)
-    bitmap, values = gather_maps(maps, pick, bound[unit], threads)
+    bitmap, values = _gather(maps, pick, bound[unit], threads)
     shape = (int(maps.shape[1]), int(maps.shape[2]))
     return Survivors((image + first_image).to(torch.int32), unit.to(torch.int32), bitmap, values, shape)
+
+
+def _gather(maps: Tensor, pick: Tensor, limit: Tensor, threads: int) -> tuple[Tensor, Tensor]:
+    bitmap, values = devices.run_op(gather_maps, gather_maps_cpu, gather_maps_gpu, maps, pick, limit, threads)
+    return bitmap, values
 
 
 def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) -> Tensor:
@@ -125,7 +130,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
         maps = expand_survivors(part, torch.full_like(bound, -torch.inf), threads=threads)
         limit = bound[part.unit.long()]
         pick = (maps.flatten(1).amax(1) > limit).nonzero()[:, 0]
-        bitmap, values = gather_maps(maps, pick, limit[pick], threads)
+        bitmap, values = _gather(maps, pick, limit[pick], threads)
         compact = Survivors(part.image[pick], part.unit[pick], bitmap, values, part.shape)
         parts.append(compact.to(survivors.image.device))
     return join_survivors(parts)

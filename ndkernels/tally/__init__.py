@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ndkernels import devices
 from ndkernels.devices import check_devices
 from ndkernels.grid import Grid, check_maps
 from ndkernels.labels import LabelBlock, check_concepts, tensors
@@ -113,7 +114,10 @@ def tally_units(
     """
     _check(maps, unit, image, thresholds, grid, labels, category, counts, area)
     grid = grid.to(maps.device)
-    tally_maps(
+    devices.run_op(
+        tally_maps,
+        tally_maps_cpu,
+        tally_maps_gpu,
         maps.contiguous(),
         unit.contiguous(),
         image.contiguous(),
@@ -130,10 +134,7 @@ def tally_units(
     )
 
 
-@torch.library.custom_op(
-    "ndkernels::tally_maps", mutates_args=("intersection", "unit_area", "unit_area_all"), device_types="cpu"
-)
-def tally_maps(
+def tally_maps_cpu(
     maps: Tensor,
     unit: Tensor,
     image: Tensor,
@@ -176,6 +177,14 @@ def copy_back(counts: Sequence[Tensor], written: Sequence[Tensor]) -> None:
     for count, tensor in zip(counts, written, strict=True):
         if count is not tensor:
             tensor.copy_(count)
+
+
+tally_maps = torch.library.custom_op(
+    "ndkernels::tally_maps",
+    tally_maps_cpu,
+    mutates_args=("intersection", "unit_area", "unit_area_all"),
+    device_types="cpu",
+)
 
 
 @tally_maps.register_kernel("cuda")

@@ -22,6 +22,7 @@ from ndkernels._vector import (
     LANES,
     LONGS,
     add,
+    address,
     copy,
     count_bits,
     fill,
@@ -325,9 +326,7 @@ def tally_part(
                 for k in range(lanes):
                     lane[lane_concept[k]] = -1
             current, first, last = b, code_start[b], code_start[b + 1]
-            here = find_item(
-                codes.ctypes.data, len(codes), last_codes.ctypes.data, padded_codes, size * height * width, b
-            )
+            here = find_item(address(codes), len(codes), address(last_codes), padded_codes, size * height * width, b)
             carried[:] = area == 2
             for e in range(whole_start[b], whole_start[b + 1]):
                 c = whole_concept[e] - 1
@@ -339,36 +338,34 @@ def tally_part(
             depth = count_slots(entry_start, entry_times, first, last, single)
             if len(slots) < (last - first) * depth:
                 slots = np.empty((last - first) * depth, np.int32)
-            fill_slots(
-                entry_start, entry_concept, entry_times, first, last, single, lane, lanes, depth, slots.ctypes.data
-            )
-        cells = find_item(maps.ctypes.data, len(maps), last_maps.ctypes.data, padded_maps, 4 * h * w, a)
+            fill_slots(entry_start, entry_concept, entry_times, first, last, single, lane, lanes, depth, address(slots))
+        cells = find_item(address(maps), len(maps), address(last_maps), padded_maps, 4 * h * w, a)
         if not exceeds(cells, h * w, thresholds[u]):
             continue
-        mark_cells(cells, h, w, thresholds[u], marks.ctypes.data, words)
+        mark_cells(cells, h, w, thresholds[u], address(marks), words)
         pixels = list_codes(
-            cells, h, w, thresholds[u], marks.ctypes.data, words, rows.ctypes.data, row_fraction.ctypes.data,
-            columns.ctypes.data, column_fraction.ctypes.data, width, here, like, size,
-            top.ctypes.data, rise.ctypes.data, listed.ctypes.data,
+            cells, h, w, thresholds[u], address(marks), words, address(rows), address(row_fraction),
+            address(columns), address(column_fraction), width, here, like, size,
+            address(top), address(rise), address(listed),
         )  # fmt: skip
         for p in range(0, pixels, COUNTED):
-            count_codes(listed.ctypes.data + size * p, like, size, min(COUNTED, pixels - p), histogram.ctypes.data)
-            add_counts(histogram.ctypes.data, last - first, slots.ctypes.data, depth, sums.ctypes.data)
+            count_codes(address(listed) + size * p, like, size, min(COUNTED, pixels - p), address(histogram))
+            add_counts(address(histogram), last - first, address(slots), depth, address(sums))
         # The counts of this map wait until the next one is done: by then their places have come into the cache.
-        write_counts(places.ctypes.data, amounts.ctypes.data, waiting)
+        write_counts(address(places), address(amounts), waiting)
         waiting = 0
         sums[lanes] = 0
         for k in range(0, lanes, LANES):
-            found = nonzero(load(LONGS, sums.ctypes.data + 8 * k))
+            found = nonzero(load(LONGS, address(sums) + 8 * k))
             while found != 0:
                 place = k + first_bit(found)
                 found &= found - 1
                 c = lane_concept[place]
                 touched[category[c]] = True
-                places[waiting], amounts[waiting] = intersection[u].ctypes.data + 8 * c, sums[place]
+                places[waiting], amounts[waiting] = address(intersection) + 8 * concepts * u + 8 * c, sums[place]
                 prefetch(places[waiting])
                 waiting += 1
-            store(fill(LONGS, np.int64(0)), sums.ctypes.data + 8 * k)
+            store(fill(LONGS, np.int64(0)), address(sums) + 8 * k)
         for e in range(whole_start[b], whole_start[b + 1] if pixels > 0 else 0):
             intersection[u, whole_concept[e] - 1] += pixels if once else pixels * whole_times[e]
         unit_area_all[u] += pixels
@@ -376,4 +373,4 @@ def tally_part(
             if carried[k] or (area == 1 and touched[k]):
                 unit_area[u, k] += pixels
         touched[:] = False
-    write_counts(places.ctypes.data, amounts.ctypes.data, waiting)
+    write_counts(address(places), address(amounts), waiting)
