@@ -43,7 +43,7 @@ from ndengine.threshold import find_thresholds
 from ndengine.workspace import REPORT, Workspace, claim
 from ndkernels.grid import Grid, make_grid
 from ndkernels.sieve import NonFiniteError
-from ndkernels.warm import warm_up, warm_up_gpu
+from ndkernels.warm import STEPS, warm_up, warm_up_gpu
 
 
 def dissect_network(
@@ -139,19 +139,20 @@ def take_device(settings: Settings, clock: Clock, profile: bool, progress: Progr
 
 def compile_kernels(run: Run, progress: Progress) -> None:
     """Compile what the run will call, or find it in the compilers' caches."""
-    with progress.stage("compile", len(run.homes), "layers") as advance, explaining_compilers(run.device):
-        if run.device.type == "cpu":
-            warm_up()
-        for layer, _ in run.homes:
-            if run.device.type == "cuda":
-                warm_up_gpu(
-                    layer.shape[1:],
-                    run.dataset.label_size,
-                    len(run.dataset.vocabulary.categories),
-                    run.settings.knobs.area,
-                    device=run.device,
-                )
-            advance(1)
+    layers = run.homes if run.device.type == "cuda" else run.homes[:1]  # a CPU's kernels are the same for all
+    with progress.stage("compile", STEPS * len(layers), "kernels") as advance, explaining_compilers(run.device):
+        for layer, _ in layers:
+            if run.device.type == "cpu":
+                warm_up(advance, labels=run.dataset.label_size)
+                continue
+            warm_up_gpu(
+                layer.shape[1:],
+                run.dataset.label_size,
+                len(run.dataset.vocabulary.categories),
+                run.settings.knobs.area,
+                device=run.device,
+                advance=advance,
+            )
 
 
 def refuse_other_settings(settings: Settings, out: Path) -> None:

@@ -94,7 +94,7 @@ def test_nothing_is_compiled_in_the_middle_of_a_run(
     monkeypatch.setattr(_triton, "launch", launch)
     warm.warm_up_gpu((10, 14), LABEL_SIZE, 6, "touched", device=dissect.open_device("cpu"))
     warmed = set(forms)
-    monkeypatch.setattr(dissect, "warm_up", lambda: None)  # that of a CPU
+    monkeypatch.setattr(dissect, "warm_up", lambda advance, labels: None)  # that of a CPU
     dissect_network(settings, tmp_path / "out", cache=tmp_path / "cache")
     assert forms == warmed
 
