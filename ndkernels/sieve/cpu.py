@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ndkernels._jit import jit
 from ndkernels._vector import (
-    FLOATS,
     INTEGERS,
     LANES,
     address,
@@ -110,12 +109,13 @@ def count_units(
                 largest[n, u] = smallest[n, u] = 0x7FC00000  # NaN
                 continue
             largest[n, u], smallest[n, u] = key_of(high), key_of(low)
-            if high <= key_of(load(np.int32, address(bound) + 4 * u)):
+            limit = key_of(load(np.int32, address(bound) + 4 * u))
+            if high <= limit:
                 continue
-            limits, row = fill(FLOATS, bound[u]), address(histogram) + 8 * histogram.shape[1] * u
+            limits, row = fill(INTEGERS, limit), address(histogram) + 8 * histogram.shape[1] * u
             for i in range(0, cells.shape[2], LANES):
                 start = min(i, size - LANES)
-                above = larger(load(FLOATS, here + 4 * start), limits) & (-1 << (i - start))
+                above = larger(order(load(INTEGERS, here + 4 * start)), limits) & (-1 << (i - start))
                 if cells.shape[2] < LANES:
                     above &= first_bits(cells.shape[2])
                 while above != 0:
