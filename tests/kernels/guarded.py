@@ -1,4 +1,4 @@
-"""Run by test_tally.py in a process of its own: what the kernels read lies at the very end of what may be read."""
+"""Run in a process of its own by test_tally.py and test_vector.py: the arrays end where reading is forbidden."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kernels import cases
 from ndkernels.grid import make_grid, mask_maps, naive, tables
 from ndkernels.labels import LabelBlock, encode_labels, tensors
+from ndkernels.sieve import Sieve, Survivors, compact_survivors, join_survivors, rank_above, select_thresholds
+from ndkernels.sieve import naive as sieve_naive
 from ndkernels.tally import UnitCounts, list_maps, tally_units
 from ndkernels.tally import naive as tally_naive
 
@@ -62,7 +64,22 @@ def main() -> None:
         cases.assert_identical([counts.intersection, counts.unit_area, counts.unit_area_all], expected)
         masks = mask_maps(listed[0], tensor(limits.repeat(2)), grid).numpy()
         np.testing.assert_array_equal(masks, naive.mask_maps(listed[0].numpy(), np.tile(thresholds, 2), *tables(grid)))
+        check_sieve(activations)
         print("equal")
+
+
+def check_sieve(activations: NDArray[np.float32]) -> None:
+    """Thresholds and survivors of a stream of two batches."""
+    above = rank_above("0.3", activations[:, 0].size)
+    sieve = Sieve(activations.shape[1], above)
+    parts = [sieve.add(tensor(torch.from_numpy(batch[None])), n)[0] for n, batch in enumerate(activations)]
+    thresholds = select_thresholds(lambda: parts, sieve.bound, above)
+    np.testing.assert_array_equal(thresholds.numpy(), sieve_naive.thresholds(activations, above))
+    joined = join_survivors(parts)
+    ends = Survivors(*(tensor(t) for t in (joined.image, joined.unit, joined.bitmap, joined.values)), joined.shape)
+    least = compact_survivors(ends, thresholds, threads=2)
+    expected = sieve_naive.survivors(activations, thresholds.numpy())
+    cases.assert_identical([least.image, least.unit, least.bitmap, least.values], expected)
 
 
 if __name__ == "__main__":
