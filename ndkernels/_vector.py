@@ -5,7 +5,8 @@ meant in LLVM's generic vector operations, which it turns into whatever the proc
 spelling, the same bits everywhere. Nothing is fused, reassociated or approximated.
 
 Kernels pass addresses (integers) instead of arrays to the functions they call: an array would be reference-counted
-at every call. An address is only good while the caller holds its array, which must be contiguous.
+at every call. The array must be contiguous, and be named again behind the call, or in a loop around it: Numba drops a
+local array behind the last mention of its name, and memory that is only known by its address with it.
 
 A vector's *kind* is named by a constant such as ``FLOATS``, as a scalar's is by a NumPy type.
 """
@@ -64,11 +65,11 @@ def address(typing: Any, array: Any) -> Any:
 
 @intrinsic
 def load(typing: Any, kind: Any, address: Any) -> Any:
-    """The number or vector of a kind that lies at an address."""
+    """The number or vector of a kind that lies at an address, aligned or not."""
     result = _kind(kind)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_pointer(context, builder, arguments[1], result), align=_alignment(result))
+        return builder.load(_pointer(context, builder, arguments[1], result), align=1)
 
     return result(kind, types.intp), emit
 
@@ -78,7 +79,7 @@ def store(typing: Any, value: Any, address: Any) -> Any:
     """Write a number or vector to an address."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[0], _pointer(context, builder, arguments[1], value), align=_alignment(value))
+        builder.store(arguments[0], _pointer(context, builder, arguments[1], value), align=1)
         return context.get_dummy_value()
 
     return types.void(value, types.intp), emit
@@ -90,8 +91,8 @@ def copy(typing: Any, like: Any, lanes: Any, source: Any, target: Any) -> Any:
     kind = Vector(like, lanes.literal_value)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        moved = builder.load(_pointer(context, builder, arguments[2], kind), align=_alignment(kind))
-        builder.store(moved, _pointer(context, builder, arguments[3], kind), align=_alignment(kind))
+        moved = builder.load(_pointer(context, builder, arguments[2], kind), align=1)
+        builder.store(moved, _pointer(context, builder, arguments[3], kind), align=1)
         return context.get_dummy_value()
 
     return types.void(like, lanes, types.intp, types.intp), emit
@@ -145,7 +146,7 @@ def larger(typing: Any, left: Any, right: Any) -> Any:
 
 @intrinsic
 def maximum(typing: Any, left: Any, right: Any) -> Any:
-    """Lane by lane, of integers."""
+    """Lane by lane; of floats, none of them NaN."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(_compare(builder, left, *arguments), *arguments)
@@ -155,7 +156,7 @@ def maximum(typing: Any, left: Any, right: Any) -> Any:
 
 @intrinsic
 def minimum(typing: Any, left: Any, right: Any) -> Any:
-    """Lane by lane, of integers."""
+    """Lane by lane; of floats, none of them NaN."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(_compare(builder, left, *arguments), *reversed(arguments))
@@ -265,11 +266,6 @@ def _compare(builder: Any, kind: Any, left: Any, right: Any) -> Any:
 def _kind(named: Any) -> Any:
     """The type that a kernel's constant stands for, or that a number has."""
     return named if isinstance(named, types.Number) else named.instance_type
-
-
-def _alignment(kind: Any) -> int:
-    number: Any = kind.element if isinstance(kind, Vector) else kind
-    return int(number.bitwidth) // 8
 
 
 def _pointer(context: Any, builder: Any, address: Any, kind: Any) -> Any:

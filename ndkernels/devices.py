@@ -22,7 +22,8 @@ def run_op(op: Callable[..., Any], cpu: Callable[..., Any], gpu: Callable[..., A
     """
     if torch.compiler.is_compiling() or type(arguments[0]) is not Tensor:
         return op(*arguments)
-    return (gpu if on_gpu(arguments[0]) else cpu)(*arguments)
+    with torch.no_grad():  # counts have no gradient; NumPy refuses tensors that want one
+        return (gpu if on_gpu(arguments[0]) else cpu)(*arguments)
 
 
 def check_devices(**tensors: Tensor) -> None:

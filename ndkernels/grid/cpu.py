@@ -44,7 +44,7 @@ def pad(array: NDArray[Any]) -> NDArray[Any]:
 
 def pad_last(items: NDArray[Any]) -> NDArray[Any]:
     """Those of the items ``[N, ...]`` from whose end a vector would reach beyond the array, padded."""
-    return pad(items[-(LANES // items[0].size + 1) :])
+    return pad(items[-(2 * LANES // items[0].size + 1) :])
 
 
 @jit

@@ -227,7 +227,10 @@ def copy_needed(
     first: int,
     last: int,
 ) -> None:
-    """Copy the marked cells, run by run."""
+    """Copy the marked cells, run by run.
+
+    A run is read as 32 cells where as many values are still to come, which may be past the end of its map.
+    """
     nbytes = 4 * maps.shape[1] * maps.shape[2]
     padded = 4 * (len(last_maps) - 2 * LANES) // nbytes
     stop = address(values) + 4 * start[last]
@@ -252,7 +255,7 @@ def copy_needed(
 def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Where each map's values begin, ``[A + 1]``."""
     start = np.zeros(len(bitmap) + 1, np.int64)
-    add_kept(bitmap, start)
+    add_kept(np.ascontiguousarray(bitmap), start)
     return start
 
 

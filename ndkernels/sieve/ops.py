@@ -23,14 +23,17 @@ def count_batch_cpu(
 
     maximum = torch.empty(activations.shape[:2], dtype=torch.float32)
     minimum = torch.empty(activations.shape[:2], dtype=torch.float32)
+    counted = histogram.contiguous()
     cpu.count_batch(
         activations.contiguous().numpy(),
-        bound.numpy(),
-        histogram.numpy(),
+        bound.contiguous().numpy(),
+        counted.numpy(),
         maximum.numpy(),
         minimum.numpy(),
         threads,
     )
+    if counted is not histogram:
+        histogram.copy_(counted)
     return maximum, minimum
 
 

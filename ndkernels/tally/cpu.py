@@ -192,11 +192,10 @@ def add_counts(
 
 
 @jit
-def write_counts(places: int, amounts: int, waiting: int) -> None:
-    """Add amounts to the counts at their places: ``[waiting]`` int64 both."""
+def write_counts(places: NDArray[np.int64], amounts: NDArray[np.int64], waiting: int) -> None:
+    """Add the amounts that wait to the counts at their addresses."""
     for k in range(waiting):
-        place = load(np.int64, places + 8 * k)
-        store(load(np.int64, place) + load(np.int64, amounts + 8 * k), place)
+        store(load(np.int64, places[k]) + amounts[k], places[k])
 
 
 @jit
@@ -352,7 +351,7 @@ def tally_part(
             count_codes(address(listed) + size * p, like, size, min(COUNTED, pixels - p), address(histogram))
             add_counts(address(histogram), last - first, address(slots), depth, address(sums))
         # The counts of this map wait until the next one is done: by then their places have come into the cache.
-        write_counts(address(places), address(amounts), waiting)
+        write_counts(places, amounts, waiting)
         waiting = 0
         sums[lanes] = 0
         for k in range(0, lanes, LANES):
@@ -373,4 +372,4 @@ def tally_part(
             if carried[k] or (area == 1 and touched[k]):
                 unit_area[u, k] += pixels
         touched[:] = False
-    write_counts(address(places), address(amounts), waiting)
+    write_counts(places, amounts, waiting)

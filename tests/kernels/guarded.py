@@ -25,6 +25,7 @@ from ndkernels.tally import naive as tally_naive
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEPT: list[Any] = []
+IMAGES = 20
 
 
 def at_the_edge(array: NDArray[Any]) -> NDArray[Any]:
@@ -47,11 +48,11 @@ def tensor(found: Tensor) -> Tensor:
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    for maps, labels in (((7, 9), (20, 31)), ((1, 1), (3, 2)), ((5, 40), (10, 129))):
+    for maps, labels in (((7, 9), (20, 31)), ((1, 1), (3, 2)), ((5, 40), (10, 129)), ((2, 2), (1, 17))):
         grid = make_grid("half-pixel", maps=maps, labels=labels)
-        activations = rng.normal(size=(2, 3, *maps)).astype(np.float32)
-        stacks, whole = cases.images_of_labels(2, labels, 5, rng)
-        thresholds = np.array([-9, 0, 0.5], np.float32)
+        activations = rng.normal(size=(IMAGES, 3, *maps)).astype(np.float32)
+        stacks, whole = cases.images_of_labels(IMAGES, labels, 5, rng)
+        thresholds = np.array([-9, 0, 1.5], np.float32)
         category = np.zeros(5, np.int32)
         counts = UnitCounts.zeros(3, 5, 1)
         block = LabelBlock(*(tensor(t) for t in tensors(encode_labels(stacks, whole, labels))))
@@ -62,14 +63,16 @@ def main() -> None:
             activations, thresholds, tables(grid), stacks, whole, category, 1, once=False, area="category"
         )
         cases.assert_identical([counts.intersection, counts.unit_area, counts.unit_area_all], expected)
-        masks = mask_maps(listed[0], tensor(limits.repeat(2)), grid).numpy()
-        np.testing.assert_array_equal(masks, naive.mask_maps(listed[0].numpy(), np.tile(thresholds, 2), *tables(grid)))
+        masks = mask_maps(listed[0], tensor(limits.repeat(IMAGES)), grid).numpy()
+        np.testing.assert_array_equal(
+            masks, naive.mask_maps(listed[0].numpy(), np.tile(thresholds, IMAGES), *tables(grid))
+        )
         check_sieve(activations)
         print("equal")
 
 
 def check_sieve(activations: NDArray[np.float32]) -> None:
-    """Thresholds and survivors of a stream of two batches."""
+    """Thresholds and survivors of a stream, image by image."""
     above = rank_above("0.3", activations[:, 0].size)
     sieve = Sieve(activations.shape[1], above)
     parts = [sieve.add(tensor(torch.from_numpy(batch[None])), n)[0] for n, batch in enumerate(activations)]

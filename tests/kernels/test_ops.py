@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -22,7 +23,8 @@ import ndkernels.tally.cpu
 from kernels import cases
 from ndkernels.grid import make_grid, mask_maps, tables
 from ndkernels.labels import LabelBlock, encode_labels, tensors
-from ndkernels.sieve import count_batch, gather_maps
+from ndkernels.sieve import Sieve, count_batch, expand_survivors, gather_maps
+from ndkernels.sieve.ops import count_batch_cpu
 from ndkernels.tally import UnitCounts, list_maps, tally_maps
 from ndkernels.threads import run_parts
 
@@ -292,3 +294,32 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "7"
+
+
+def test_strided_state_of_a_sieve() -> None:
+    activations = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    bound = torch.tensor([0.0, 9, 0.5, 9, 1, 9])[::2]
+    expected, found = torch.zeros(3, 2048, dtype=torch.int64), torch.zeros(3, 4096, dtype=torch.int64)[:, :2048]
+    for call in (count_batch, count_batch_cpu):
+        call(activations, bound.contiguous(), expected, 1)
+        call(activations, bound, found, 1)
+    assert expected.any()
+    assert torch.equal(found, expected)
+
+
+def test_strided_survivors() -> None:
+    activations = torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    survivors = Sieve(3, 5).add(activations, 0)[0]
+    wide = torch.stack([survivors.bitmap, torch.full_like(survivors.bitmap, 255)], 1)
+    strided = replace(survivors, bitmap=wide[:, 0])
+    assert not strided.bitmap.is_contiguous()
+    assert torch.equal(expand_survivors(strided, torch.zeros(3)), expand_survivors(survivors, torch.zeros(3)))
+
+
+def test_activations_that_want_a_gradient() -> None:
+    """Straight from a network outside of ``no_grad``."""
+    activations = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    expected = Sieve(3, 5).add(activations, 0)
+    found = Sieve(3, 5).add(activations.requires_grad_(), 0)
+    assert torch.equal(found[0].values, expected[0].values)
+    assert torch.equal(found[1], expected[1])
