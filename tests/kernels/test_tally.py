@@ -284,6 +284,16 @@ def test_what_lies_around_a_map_does_not_matter(maps: tuple[int, int]) -> None:
     )  # fmt: skip
 
 
+def test_more_pixels_of_one_code_than_counters_hold() -> None:
+    grid = make_grid("half-pixel", maps=(2, 2), labels=(600, 900))
+    case = make_case(grid, "normal", np.random.default_rng(8), images=1, units=2)
+    case.maps, case.whole = [np.full((1, 600, 900), 3)], [[]]
+    case.activations[:], case.thresholds[:] = 1, (0, 2)
+    found = case.found(False, "all")
+    assert found[0][0, 2] == 600 * 900
+    cases.assert_identical(found, case.expected(False, "all"))
+
+
 def test_nothing_beyond_the_arrays_is_read() -> None:
     """Maps, labels and masks end where the process may not read on: it would be killed."""
     script = Path(__file__).with_name("guarded.py")
