@@ -23,7 +23,7 @@ class Clock:
         By stage and part. A part inside a part counts for itself alone, so the parts of a stage never add up to more
         than the stage.
     reader : dict of str to float
-        What another thread did meanwhile: seconds of ``read`` and ``prepare``.
+        What another thread did meanwhile: seconds of ``read`` and ``prepare`` (resizing; for a GPU, normalising too).
     wait : callable
         Called at every border; what waits for a GPU there makes its work count where it belongs.
     true_borders : bool

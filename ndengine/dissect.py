@@ -238,6 +238,7 @@ def fill_spools(run: Run, spools: Sequence[Spool], clock: Clock, progress: Progr
         batch_size=run.settings.batch_size,
         start=start,
         device=run.device,
+        threads=run.settings.threads,
         clock=clock,
     )
     with progress.stage("probe", len(run.indices), "images") as advance:

@@ -23,6 +23,9 @@ from ndkernels.pixels import look_up_pixels
 
 READ_AHEAD = 2  # batches
 
+# What the reader's thread hands on: images with the place of the first, an error, or None at the end.
+Item = tuple[int, Tensor | NDArray[np.uint8]] | BaseException | None
+
 
 class _Done(BaseException):
     """Ends a forward pass behind the deepest layer."""
@@ -37,9 +40,10 @@ def read_batches(
     batch_size: int,
     start: int = 0,
     device: torch.device = CPU,
+    threads: int = 1,
     clock: Clock | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Read and normalise images on a thread of their own, a few batches ahead.
+    """Read images on a thread of their own, a few batches ahead, and normalise them.
 
     Parameters
     ----------
@@ -57,8 +61,10 @@ def read_batches(
         The place in ``indices`` to begin at.
     device : torch.device
         Where batches are wanted.
+    threads : int
+        Threads that make a batch, on a CPU.
     clock : Clock or None
-        Told of what the thread does.
+        Told of what the thread does, and of the part ``normalise``, which makes batches on a CPU.
 
     Yields
     ------
@@ -70,16 +76,24 @@ def read_batches(
     table = preprocessing.table()
     clock = clock or Clock()
 
-    def load(first: int) -> Tensor:
+    # A GPU's batches are made by the reader's thread. On a CPU that would take a core away from one half of a forward
+    # pass while the other half waits for it, so there all cores make the batch between two passes.
+    beside = device.type != "cpu"
+
+    def look_up(found: NDArray[np.uint8]) -> Tensor:
+        return look_up_pixels(found, table, preprocessing.order, device=device, threads=threads)
+
+    def load(first: int) -> Tensor | NDArray[np.uint8]:
         with clock.reading("read"):
             found = images(indices[first : first + batch_size])
         with clock.reading("prepare"):
-            return look_up_pixels(resize_images(found, size), table, preprocessing.order, device=device)
+            found = resize_images(found, size)
+            return look_up(found) if beside else found
 
-    ready: queue.Queue[tuple[int, Tensor] | BaseException | None] = queue.Queue(READ_AHEAD)
+    ready: queue.Queue[Item] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
 
-    def put(item: tuple[int, Tensor] | BaseException | None) -> None:
+    def put(item: Item) -> None:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -109,7 +123,13 @@ def read_batches(
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            first, found = item
+            if isinstance(found, Tensor):
+                yield first, found
+                continue
+            with clock.part("normalise"):
+                batch = look_up(found)
+            yield first, batch
     finally:
         stopped.set()
         thread.join()

@@ -10,11 +10,12 @@ import torch
 
 from ndkernels.grid import Grid, make_grid, mask_maps
 from ndkernels.labels import LabelBlock, code_dtype, encode_labels
+from ndkernels.paint import paint_masks, shrink_images
 from ndkernels.pixels import look_up_pixels
 from ndkernels.sieve import Sieve, compact_survivors, expand_survivors, rank_above, select_thresholds
 from ndkernels.tally import Area, UnitCounts, list_maps, tally_units
 
-STEPS = 8  # of each warming up; they take from one second to eight
+STEPS = 9  # of each warming up; they take from one second to eight
 
 
 def warm_up(
@@ -33,11 +34,19 @@ def warm_up(
     """
     look_up_pixels(np.zeros((1, 1, 1, 3), np.uint8), np.zeros((3, 256), np.float32))
     advance(1)
+    warm_up_pictures()
+    advance(1)
     grid = make_grid("half-pixel", maps=(2, 2), labels=(3, 3))
     block = encode_labels([np.ones((1, 3, 3), np.int32)], [[1]], (3, 3))
     block = replace(block, codes=torch.from_numpy(block.codes.numpy().astype(code_dtype(labels))))
     advance(1)
     _call_all((2, 2), grid, block, 1, "category", torch.device("cpu"), advance)
+
+
+def warm_up_pictures() -> None:
+    """Call the kernels of pictures, which are the CPU's whatever the device."""
+    tiles = shrink_images(np.zeros((1, 1, 1, 3), np.uint8), 1)
+    paint_masks(tiles, np.zeros(1, np.int64), np.zeros((1, 1, 1), np.uint8), 1)
 
 
 def warm_up_gpu(
@@ -70,6 +79,8 @@ def warm_up_gpu(
     grid = make_grid("half-pixel", maps=maps, labels=labels)
     few = np.ones((1, *labels), np.int32)
     many = np.arange(labels[0] * labels[1]).reshape(1, *labels) % 1000  # as of richly labelled images
+    advance(1)
+    warm_up_pictures()
     advance(1)
     _call_all(maps, grid, encode_labels([few], [[1]], labels).to(device), categories, area, device, advance)
     _call_all(maps, grid, encode_labels([many], [[1]], labels).to(device), categories, area, device, lambda steps: None)

@@ -23,6 +23,7 @@ STAGES = {
 }
 PARTS = {
     "wait": "waiting for images",
+    "normalise": "making batches",
     "forward": "forward pass",
     "sieve": "sieve and spool",
     "read": "reading survivors",
@@ -151,9 +152,9 @@ def _advice(row: dict[str, Any], dissection: Dissection) -> str:
         return f"{lead} {_may_help(helps)}"
     if part == "wait":
         return _advice_on_reading(dissection)
-    if part in ("sieve", "count", "threshold"):
+    if part in ("normalise", "sieve", "count", "threshold"):
         helps = _faster(dissection)
-        if len(dissection.layers) > 1:
+        if len(dissection.layers) > 1 and part != "normalise":
             helps.append("fewer layers")
         return _may_help(helps)
     if part in ("read", "write"):

@@ -12,20 +12,18 @@ from PIL import Image
 
 from ndengine.progress import SILENT, Progress
 from ndengine.result import LayerResult
+from ndkernels.paint import paint_masks, shrink_images
 
 Pixels = NDArray[np.uint8]
-Words = NDArray[np.uint32]  # pixels of red, green, blue and an idle byte: NumPy is slow on an axis of three
+Words = NDArray[np.uint32]  # pixels of red, green, blue and an idle byte
 ImageReader = Callable[[NDArray[np.int64]], Pixels]
 
 TILE = 128  # the longer side of a tile is at most this many pixels
 GAP = 4  # black columns between tiles; the page's style sheet cuts them out
-DIM = 2  # bits a pixel outside the mask is darkened by: to a quarter, near the fifth of the 2017 code
-DIM_BITS = np.uint32(0x3F3F3F3F)  # what such a shift leaves of each byte of a word
-CONTOUR = np.frombuffer(bytes((255, 221, 74, 255)), np.uint32)[0]
 QUALITY = 80
 TILE_BYTES = 48 << 20  # tiles held at a time, whatever the number of units
 READ = 32  # images read at a time
-AT_ONCE = 8  # units that a thread draws before it encodes them: fewer fights for the GIL
+AT_ONCE = 8  # units that a thread is handed at a time
 
 
 def tile_size(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -60,63 +58,18 @@ def shown(layer: LayerResult) -> NDArray[np.bool_]:
     return (layer.top_images >= 0) & ~layer.dead[:, None]
 
 
-def shrink(
-    image: Pixels,  # [ih, iw, 3]
+def shrink_to(
     tile: tuple[int, int],
-) -> Words:  # [th, tw]
-    """Scale one image to the size that :func:`tile_size` gave for it; a pixel becomes one 32-bit word."""
+    images: Pixels,  # [B, ih, iw, 3]
+    threads: int,
+) -> Words:  # [B, th, tw]
+    """Scale images to the size that :func:`tile_size` gave for them."""
     height, width = tile
-    divisor = max(image.shape[0] // height, image.shape[1] // width)
-    picture = Image.fromarray(image)
-    if divisor > 1:
-        # A box of whole multiples: the odd row or column at the end is cut, so tile pixels are plain means.
-        right, bottom = min(width * divisor, image.shape[1]), min(height * divisor, image.shape[0])
-        picture = picture.reduce(divisor, box=(0, 0, right, bottom))
-    elif picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture.convert("RGBX")).view(np.uint32)[..., 0]
-
-
-def unpack_masks(
-    packed: Pixels,  # [..., H, ceil(W / 8)]
-    width: int,
-    tile: tuple[int, int],
-) -> NDArray[np.bool_]:  # [..., th, tw]
-    """Masks as :class:`~ndengine.result.LayerResult` keeps them, at tile size by the nearest pixel."""
-    masks = np.unpackbits(packed, axis=-1, count=width).view(np.bool_)
-    if masks.shape[-2:] == tile:
-        return masks
-    # The label pixel under the centre of each tile pixel, in whole numbers: floor((i + 1/2) · H / th).
-    rows = (2 * np.arange(tile[0]) + 1) * masks.shape[-2] // (2 * tile[0])
-    columns = (2 * np.arange(tile[1]) + 1) * width // (2 * tile[1])
-    return masks[..., rows[:, None], columns]
-
-
-def paint(
-    tiles: Words,  # [T, th, tw]
-    masks: NDArray[np.bool_],  # [T, th, tw]
-) -> Words:  # [T, th, tw]
-    """Leave a tile as it is inside its mask, darken it outside and draw a thin line around the mask."""
-    painted: Words = tiles >> np.uint32(DIM)
-    painted &= DIM_BITS
-    np.copyto(painted, tiles, where=masks)
-    edge = np.zeros_like(masks)
-    edge[:, 1:] |= masks[:, :-1]
-    edge[:, :-1] |= masks[:, 1:]
-    edge[:, :, 1:] |= masks[:, :, :-1]
-    edge[:, :, :-1] |= masks[:, :, 1:]
-    np.copyto(painted, CONTOUR, where=edge & ~masks)
-    return painted
-
-
-def join(
-    painted: Words,  # [T, th, tw]
-) -> Words:  # [th, T·tw + (T - 1)·GAP]
-    """Put tiles side by side."""
-    count, height, width = painted.shape
-    strip = np.zeros((height, count, width + GAP), np.uint32)
-    strip[:, :, :width] = painted.transpose(1, 0, 2)
-    return strip.reshape(height, count * (width + GAP))[:, : strip_size((height, width), count)[1]]
+    divisor = max(images.shape[1] // height, images.shape[2] // width)
+    if divisor > 1 or images.shape[1:3] == tile:
+        return shrink_images(images, divisor, threads=threads)
+    larger = [Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC) for image in images]
+    return np.stack([np.asarray(picture.convert("RGBX")).view(np.uint32)[..., 0] for picture in larger])
 
 
 def write_strips(
@@ -159,36 +112,22 @@ def write_strips(
     ):
         for group in _groups(layer.top_images, drawn, TILE_BYTES // (tile[0] * tile[1] * 4)):
             needed = np.unique(layer.top_images[group][drawn[group]])
-            tiles = _read_tiles(needed, tile, images, pool)
+            tiles = _read_tiles(needed, tile, images, threads)
 
             def write(
                 first: int, end: int = group.stop, needed: NDArray[np.int64] = needed, tiles: Words = tiles
             ) -> int:
                 last = min(first + AT_ONCE, end)
-                strips = [
-                    (unit, _draw(layer, unit, drawn[unit], needed, tiles, label_width))
-                    for unit in range(first, last)
-                    if drawn[unit].any()
-                ]
-                for unit, strip in strips:
-                    _write_jpeg(folder / strip_name(unit + 1), strip)
+                for unit in range(first, last):
+                    which = drawn[unit]
+                    if which.any():
+                        place = np.searchsorted(needed, layer.top_images[unit, which])
+                        strip = paint_masks(tiles, place, layer.top_masks[unit, which], label_width, gap=GAP)
+                        _write_jpeg(folder / strip_name(unit + 1), strip)
                 return last - first
 
             for done in pool.map(write, range(group.start, group.stop, AT_ONCE)):
                 advance(done)
-
-
-def _draw(
-    layer: LayerResult,
-    unit: int,
-    which: NDArray[np.bool_],  # [T]
-    needed: NDArray[np.int64],  # [B]
-    tiles: Words,  # [B, th, tw]
-    label_width: int,
-) -> Words:
-    own = tiles[np.searchsorted(needed, layer.top_images[unit, which])]
-    masks = unpack_masks(layer.top_masks[unit, which], label_width, (tiles.shape[1], tiles.shape[2]))
-    return join(paint(own, masks))
 
 
 def _groups(
@@ -208,26 +147,17 @@ def _read_tiles(
     needed: NDArray[np.int64],  # [B]
     tile: tuple[int, int],
     images: ImageReader,
-    pool: ThreadPoolExecutor,
+    threads: int,
 ) -> Words:  # [B, th, tw]
     tiles = np.empty((len(needed), *tile), np.uint32)
-
-    def scale(place: int, image: Pixels) -> None:
-        tiles[place] = shrink(image, tile)
-
-    waiting: Iterator[None] = iter(())
     for start in range(0, len(needed), READ):
-        chunk = images(needed[start : start + READ])  # read while the pool scales the chunk before
-        for _ in waiting:
-            pass
-        waiting = pool.map(scale, range(start, start + len(chunk)), chunk)
-    for _ in waiting:
-        pass
+        chunk = needed[start : start + READ]
+        tiles[start : start + READ] = shrink_to(tile, images(chunk), threads)
     return tiles
 
 
 def _write_jpeg(path: Path, words: Words) -> None:
     height, width = words.shape
-    picture = Image.frombytes("RGBX", (width, height), words.tobytes())
+    picture = Image.frombuffer("RGBX", (width, height), words, "raw", "RGBX", 0, 1)
     # Written to a path, not to memory, for only then does Pillow encode without the GIL.
     picture.save(path, "JPEG", quality=QUALITY, subsampling="4:2:0")

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ndkernels.threads import run_parts, split_range
+
 
 def look_up_pixels(
     images: NDArray[np.uint8],  # [B, H, W, 3]
@@ -21,6 +23,7 @@ def look_up_pixels(
     order: Sequence[int] = (0, 1, 2),
     *,
     device: torch.device | str = "cpu",
+    threads: int = 1,
 ) -> Tensor:
     """Turn images into a batch.
 
@@ -34,6 +37,8 @@ def look_up_pixels(
         For each channel of the batch, the channel of the images that it is read from.
     device : torch.device or str
         Where the batch is wanted. A GPU looks its pixels up itself: the bytes are a quarter of what would be copied.
+    threads : int
+        Threads, on a CPU.
 
     Returns
     -------
@@ -60,5 +65,6 @@ def look_up_pixels(
     from ndkernels.pixels import cpu
 
     out = np.empty(images.shape, np.float32)
-    cpu.look_up_pixels(np.ascontiguousarray(images), table, channels, out)
+    images, edges = np.ascontiguousarray(images), split_range(len(images), threads)
+    run_parts(lambda p: cpu.look_up_pixels(images, table, channels, out, edges[p], edges[p + 1]), threads)
     return torch.from_numpy(out).permute(0, 3, 1, 2)

@@ -146,7 +146,7 @@ def test_the_parts_of_a_run_add_up(
     }  # fmt: skip
     assert 0 <= profile["whole_seconds"] - sum(seconds.values()) + 0.01 < 1
     written = set() if kind == "memory" else {"write"}
-    assert set(profile["parts"]["probe"]) - {"read"} == {"wait", "forward", "sieve"} | written
+    assert set(profile["parts"]["probe"]) - {"read"} == {"wait", "normalise", "forward", "sieve"} | written
     assert set(profile["parts"]["tally"]) == {"read", "labels", "count", "masks"}
     for stage, parts in profile["parts"].items():
         assert 0 <= sum(parts.values()) <= seconds[stage] + 0.01

@@ -14,16 +14,14 @@ from PIL import Image
 from ndengine.report import pictures
 from ndengine.report.pictures import (
     GAP,
-    join,
-    paint,
     shown,
-    shrink,
+    shrink_to,
     strip_name,
     strip_size,
     tile_size,
-    unpack_masks,
     write_strips,
 )
+from ndkernels.paint.naive import unpack_masks
 
 SIZE = (18, 26)  # of the images that the made-up results speak of
 
@@ -46,12 +44,6 @@ def test_tile_size(image: tuple[int, int], tile: tuple[int, int]) -> None:
     assert tile_size(image) == tile
 
 
-def words(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Pixels ``[..., 3]`` as words."""
-    idle = np.full((*pixels.shape[:-1], 1), 255, np.uint8)
-    return np.concatenate([pixels, idle], axis=-1).view(np.uint32)[..., 0]
-
-
 def colours(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Words as pixels ``[..., 3]``."""
     return np.ascontiguousarray(pixels)[..., None].view(np.uint8)[..., :3]
@@ -60,7 +52,7 @@ def colours(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("size", [(224, 224), (227, 227), (384, 300), (40, 64), (1, 1), (1, 1000)], ids=str)
 def test_shrink_gives_the_size_that_tile_size_promised(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 77, np.uint8)
-    small = colours(shrink(image, tile_size(size)))
+    small = colours(shrink_to(tile_size(size), image[None], 1)[0])
     assert small.shape == (*tile_size(size), 3)
     assert (small == 77).all()
 
@@ -69,48 +61,9 @@ def test_shrink_takes_means_and_cuts_the_odd_row() -> None:
     image = np.zeros((227, 227, 3), np.uint8)
     image[0, 0] = 200
     image[226] = 255
-    small = colours(shrink(image, (113, 113)))
+    small = colours(shrink_to((113, 113), image[None], 1)[0])
     assert small[0, 0].tolist() == [50, 50, 50]
     assert small.sum() == 150
-
-
-def test_masks_are_unpacked_and_scaled_by_the_nearest_pixel() -> None:
-    masks = np.random.default_rng(0).random((2, 9, 13)) < 0.5
-    packed = np.packbits(masks, axis=-1)
-    assert np.array_equal(unpack_masks(packed, 13, (9, 13)), masks)
-    twice = unpack_masks(packed, 13, (18, 26))
-    assert np.array_equal(twice, masks.repeat(2, axis=1).repeat(2, axis=2))
-    thrice = unpack_masks(packed, 13, (3, 13))
-    assert np.array_equal(thrice, masks[:, 1::3])
-
-
-def test_paint_keeps_the_inside_darkens_the_outside_and_draws_a_line_between() -> None:
-    tiles = np.random.default_rng(1).integers(0, 256, (1, 6, 7, 3)).astype(np.uint8)
-    mask = np.zeros((1, 6, 7), bool)
-    mask[0, 2:4, 3:5] = True
-    line = np.zeros_like(mask)
-    line[0, 1, 3:5] = line[0, 4, 3:5] = line[0, 2:4, 2] = line[0, 2:4, 5] = True
-    painted = colours(paint(words(tiles), mask))
-    outside = ~mask & ~line
-    assert np.array_equal(painted[mask], tiles[mask])
-    assert (painted[line] == (255, 221, 74)).all()
-    assert np.array_equal(painted[outside], tiles[outside] // 4)
-
-
-@pytest.mark.parametrize("fill", [False, True], ids=["empty mask", "full mask"])
-def test_paint_without_a_border_draws_no_line(fill: bool) -> None:
-    tiles = np.full((2, 3, 4, 3), 200, np.uint8)
-    painted = colours(paint(words(tiles), np.full((2, 3, 4), fill)))
-    assert (painted == (200 if fill else 50)).all()
-
-
-def test_join_puts_tiles_side_by_side_with_gaps() -> None:
-    tiles = np.stack([np.full((2, 3, 3), v, np.uint8) for v in (10, 20)])
-    strip = colours(join(words(tiles)))
-    assert strip.shape == (*strip_size((2, 3), 2), 3) == (2, 6 + GAP, 3)
-    assert (strip[:, :3] == 10).all()
-    assert (strip[:, 3 : 3 + GAP] == 0).all()
-    assert (strip[:, 3 + GAP :] == 20).all()
 
 
 class Reader:

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kernels import cases
 from ndkernels.grid import make_grid, mask_maps, naive, tables
 from ndkernels.labels import LabelBlock, encode_labels, tensors
+from ndkernels.paint import naive as paint_naive
+from ndkernels.paint import paint_masks, shrink_images
 from ndkernels.sieve import Sieve, Survivors, compact_survivors, join_survivors, rank_above, select_thresholds
 from ndkernels.sieve import naive as sieve_naive
 from ndkernels.tally import UnitCounts, list_maps, tally_units
@@ -68,7 +70,17 @@ def main() -> None:
             masks, naive.mask_maps(listed[0].numpy(), np.tile(thresholds, IMAGES), *tables(grid))
         )
         check_sieve(activations)
+        check_pictures(rng.integers(0, 256, (2, *labels, 3), dtype=np.uint8), masks)
         print("equal")
+
+
+def check_pictures(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> None:
+    """Two images scaled down, and all masks painted over them in turn."""
+    tiles = shrink_images(at_the_edge(images), 2)
+    np.testing.assert_array_equal(tiles, paint_naive.shrink_images(images, 2))
+    packed, place = np.packbits(masks, axis=-1), np.arange(len(masks)) % 2
+    painted = paint_masks(at_the_edge(tiles), at_the_edge(place), at_the_edge(packed), masks.shape[2], gap=1)
+    np.testing.assert_array_equal(painted, paint_naive.paint_masks(tiles, place, packed, masks.shape[2], 1))
 
 
 def check_sieve(activations: NDArray[np.float32]) -> None:
