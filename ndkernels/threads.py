@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from threading import Lock
+
+PIECES = 4  # of a thread's share of the work: what it may come too late for
+PATIENCE = 1e-3  # seconds
 
 
 @lru_cache(maxsize=4)
@@ -20,42 +25,81 @@ if hasattr(os, "register_at_fork"):
 
 def split_range(length: int, parts: int) -> list[int]:
     """Edges of ``parts`` even pieces of ``range(length)``: piece p is ``edges[p] : edges[p + 1]``."""
-    _check_parts(parts)
+    _check_at_least_one("threads", parts)
     return [length * p // parts for p in range(parts + 1)]
 
 
-def run_parts(part: Callable[[int], object], parts: int) -> None:
-    """Call ``part(0) … part(parts - 1)`` side by side, the first on the caller's own thread, and wait for all of them.
+def run_parts(part: Callable[[int], object], parts: int, threads: int | None = None) -> None:
+    """Call ``part(0) … part(parts - 1)`` on several threads, the caller's own among them, and return behind the last.
 
-    (Were all of them handed to other threads, the system would wake two on one processor, for a while, more often.)
+    Whoever is done with one part takes the next. Waking a thread can take as long as a small call, so where there are
+    more parts than threads the caller goes on with them until the others are awake, and does not wait for one that
+    comes too late.
 
     Parameters
     ----------
     part : callable
         Given the number of the part; different parts must write to different places.
     parts : int
-        How many, each on a thread of its own.
+        How many.
+    threads : int or None
+        How many threads; as many as parts unless given.
 
     Raises
     ------
     ValueError
-        If there is not at least one part.
+        If there is not at least one part and one thread.
     Exception
-        The first exception that a part raised.
+        The first exception that a part raised; parts that nobody had begun are not called.
     """
-    _check_parts(parts)
-    if parts == 1:
-        part(0)
+    threads = parts if threads is None else threads
+    _check_at_least_one("threads", threads)
+    _check_at_least_one("parts", parts)
+    threads = min(threads, parts)
+    if threads == 1:
+        for p in range(parts):
+            part(p)
         return
-    others = [_pool(parts - 1).submit(part, p) for p in range(1, parts)]
+    numbers, lock = iter(range(parts)), Lock()
+
+    def work() -> None:
+        nonlocal numbers
+        while True:
+            with lock:
+                p = next(numbers, None)
+            if p is None:
+                return
+            try:
+                part(p)
+            except BaseException:
+                with lock:
+                    numbers = iter(())
+                raise
+
+    others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
     try:
-        part(0)
+        work()
     finally:
+        others = [other for other in others if not other.cancel()]
+        # They are about to be done: to sleep, and be woken by the last of them, would take longer than most of them do.
+        patience = time.monotonic() + PATIENCE
+        while not all(other.done() for other in others) and time.monotonic() < patience:
+            time.sleep(0)
         wait(others)
-    for future in others:
-        future.result()
+    for other in others:
+        other.result()
 
 
-def _check_parts(parts: int) -> None:
-    if parts < 1:
-        raise ValueError(f"threads must be at least 1, not {parts}")
+def run_work(length: int, threads: int, piece: Callable[[int, int], object]) -> None:
+    """Call ``piece(first, last)`` on pieces of ``range(length)`` that may be done in any order, by :func:`run_parts`.
+
+    One thread does all in one piece; several take a few pieces each. Different pieces must write to different places.
+    """
+    _check_at_least_one("threads", threads)
+    edges = split_range(length, 1 if threads == 1 else max(1, min(length, threads * PIECES)))
+    run_parts(lambda p: piece(edges[p], edges[p + 1]), len(edges) - 1, threads)
+
+
+def _check_at_least_one(what: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{what} must be at least 1, not {number}")

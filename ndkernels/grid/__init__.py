@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ndkernels import devices
 from ndkernels.devices import check_devices
-from ndkernels.threads import run_parts, split_range
+from ndkernels.threads import run_work
 
 Geometry = Literal["receptive-field", "receptive-field-floor", "half-pixel", "align-corners"]
 
@@ -279,13 +279,13 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1)
     from ndkernels.grid import cpu
 
     out = np.empty((len(maps), len(grid.rows.lower), len(grid.columns.lower)), np.bool_)
-    values, limits, edges = maps.contiguous().numpy(), thresholds.contiguous().numpy(), split_range(len(maps), threads)
+    values, limits = maps.contiguous().numpy(), thresholds.contiguous().numpy()
 
-    def mask_part(p: int) -> None:
-        part = slice(edges[p], edges[p + 1])
+    def mask_part(first: int, last: int) -> None:
+        part = slice(first, last)
         cpu.mask_maps(values[part], limits[part], *tables(grid), out[part])
 
-    run_parts(mask_part, threads)
+    run_work(len(maps), threads, mask_part)
     return torch.from_numpy(out)
 
 

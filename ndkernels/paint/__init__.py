@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ndkernels.threads import run_parts, split_range
+from ndkernels.threads import run_work
 
 __all__ = ["paint_masks", "shrink_images"]
 
@@ -53,8 +53,7 @@ def shrink_images(
     images = np.ascontiguousarray(images)
     count, height, width = images.shape[:3]
     tiles = np.empty((count, max(1, height // divisor), max(1, width // divisor)), np.uint32)
-    edges = split_range(count, threads)
-    run_parts(lambda p: cpu.shrink(images, divisor, tiles, edges[p], edges[p + 1]), threads)
+    run_work(count, threads, lambda i, j: cpu.shrink(images, divisor, tiles, i, j))
     return tiles
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ndkernels.threads import run_parts, split_range
+from ndkernels.threads import run_work
 
 
 def look_up_pixels(
@@ -65,6 +65,6 @@ def look_up_pixels(
     from ndkernels.pixels import cpu
 
     out = np.empty(images.shape, np.float32)
-    images, edges = np.ascontiguousarray(images), split_range(len(images), threads)
-    run_parts(lambda p: cpu.look_up_pixels(images, table, channels, out, edges[p], edges[p + 1]), threads)
+    images = np.ascontiguousarray(images)
+    run_work(len(images), threads, lambda i, j: cpu.look_up_pixels(images, table, channels, out, i, j))
     return torch.from_numpy(out).permute(0, 3, 1, 2)

@@ -34,7 +34,7 @@ from ndkernels._vector import (
     store,
 )
 from ndkernels.grid.cpu import WORD, find_item, mark_cells, next_span, pad_last
-from ndkernels.threads import run_parts, split_range
+from ndkernels.threads import run_work
 
 # Bytes of a cache line; and of how many maps later the bytes are asked for, where those that are picked lie scattered.
 LINE, AHEAD = 64, 4
@@ -72,8 +72,7 @@ def count_batch(
     images, units = activations.shape[:2]
     cells = activations.reshape(images, units, activations.shape[2] * activations.shape[3])
     extrema = maximum.view(np.int32), minimum.view(np.int32)
-    edges = split_range(units, threads)
-    run_parts(lambda p: count_units(cells, bound, histogram, *extrema, edges[p], edges[p + 1]), threads)
+    run_work(units, threads, lambda i, j: count_units(cells, bound, histogram, *extrema, i, j))
 
 
 @jit
@@ -156,11 +155,10 @@ def gather_maps(
     last_maps = pad_last(maps)
     bitmap = np.empty((len(pick), (h * w + 7) // 8), np.uint8)
     kept = np.empty(len(pick), np.int64)
-    edges = split_range(len(pick), threads)
-    run_parts(lambda p: mark_needed(maps, last_maps, pick, limit, bitmap, kept, edges[p], edges[p + 1]), threads)
+    run_work(len(pick), threads, lambda i, j: mark_needed(maps, last_maps, pick, limit, bitmap, kept, i, j))
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
     values = np.empty(int(start[-1]), np.float32)
-    run_parts(lambda p: copy_needed(maps, last_maps, pick, bitmap, start, values, edges[p], edges[p + 1]), threads)
+    run_work(len(pick), threads, lambda i, j: copy_needed(maps, last_maps, pick, bitmap, start, values, i, j))
     return bitmap, values
 
 
@@ -176,37 +174,57 @@ def mark_needed(
     last: int,
 ) -> None:
     """Mark the cells above the limit and their eight neighbours."""
-    h, w, words = maps.shape[1], maps.shape[2], (maps.shape[2] + WORD - 1) // WORD
+    h, w = maps.shape[1], maps.shape[2]
     padded = (len(last_maps) - 2 * LANES) // (h * w)
-    stride = 8 * (words + 1)
-    marks = np.zeros((h + 2, words + 1), np.int64)  # with an empty row on either side
+    marks = make_marks(h, w)
     for a in range(first, last):
         cells = find_item(address(maps), len(maps), address(last_maps), padded, 4 * h * w, pick[a])
         for k in range(0, 4 * h * w if a + AHEAD < last else 0, LINE):
             prefetch(address(maps) + 4 * h * w * pick[a + AHEAD] + k)
-        mark_cells(cells, h, w, limit[a], address(marks) + stride, words)
-        place: int = address(bitmap) + bitmap.shape[1] * a
-        count, waiting, bits = 0, 0, 0
-        for y in range(h):
-            row = address(marks) + stride * y
-            before, here = 0, marked_around(row, stride)
-            for k in range(words):
-                beyond = marked_around(row + 8 * (k + 1), stride)
-                columns = min(w - WORD * k, WORD)
-                needed = here | (here << 1) | (here >> 1) | before >> (WORD - 1) | (beyond & 1) << (WORD - 1)
-                needed &= (1 << columns) - 1
-                before, here = here, beyond
-                count += count_bits(needed)
-                # Rows follow each other without a gap, four bytes at a time.
-                bits |= needed << waiting
-                waiting += columns
-                if waiting >= 32:
-                    store(np.uint32(bits), place)
-                    place, bits, waiting = place + 4, bits >> 32, waiting - 32
-        while waiting > 0:
-            store(np.uint8(bits), place)
-            place, bits, waiting = place + 1, bits >> 8, waiting - 8
-        kept[a] = count
+        kept[a] = mark_map(cells, h, w, limit[a], address(marks), address(bitmap) + bitmap.shape[1] * a)
+
+
+@jit
+def make_marks(h: int, w: int) -> NDArray[np.int64]:
+    """Room for the marks of a map: 32 cells a word, a word more in each row and an empty row on either side."""
+    return np.zeros((h + 2, (w + WORD - 1) // WORD + 1), np.int64)
+
+
+@jit
+def mark_map(
+    cells: int,  # [h, w] float32, padded
+    h: int,
+    w: int,
+    limit: np.float32,
+    marks: int,  # of make_marks; scratch
+    bitmap: int,  # [ceil(h·w / 8)] bytes, written
+) -> int:
+    """Mark the cells above the limit and their eight neighbours in one map; returns how many they are."""
+    words = (w + WORD - 1) // WORD
+    stride = 8 * (words + 1)
+    mark_cells(cells, h, w, limit, marks + stride, words)
+    place: int = bitmap
+    count, waiting, bits = 0, 0, 0
+    for y in range(h):
+        row = marks + stride * y
+        before, here = 0, marked_around(row, stride)
+        for k in range(words):
+            beyond = marked_around(row + 8 * (k + 1), stride)
+            columns = min(w - WORD * k, WORD)
+            needed = here | (here << 1) | (here >> 1) | before >> (WORD - 1) | (beyond & 1) << (WORD - 1)
+            needed &= (1 << columns) - 1
+            before, here = here, beyond
+            count += count_bits(needed)
+            # Rows follow each other without a gap, four bytes at a time.
+            bits |= needed << waiting
+            waiting += columns
+            if waiting >= 32:
+                store(np.uint32(bits), place)
+                place, bits, waiting = place + 4, bits >> 32, waiting - 32
+    while waiting > 0:
+        store(np.uint8(bits), place)
+        place, bits, waiting = place + 1, bits >> 8, waiting - 8
+    return count
 
 
 @jit
@@ -227,173 +245,38 @@ def copy_needed(
     first: int,
     last: int,
 ) -> None:
-    """Copy the marked cells, run by run.
-
-    A run is read as 32 cells where as many values are still to come, which may be past the end of its map.
-    """
+    """Copy the marked cells."""
     nbytes = 4 * maps.shape[1] * maps.shape[2]
     padded = 4 * (len(last_maps) - 2 * LANES) // nbytes
     stop = address(values) + 4 * start[last]
     for a in range(first, last):
         cells = find_item(address(maps), len(maps), address(last_maps), padded, nbytes, pick[a])
-        target = address(values) + 4 * start[a]
-        for b in range(0, bitmap.shape[1], 4):
-            needed: Any = 0
-            for k in range(b, min(b + 4, bitmap.shape[1])):
-                needed |= np.int64(bitmap[a, k]) << 8 * (k - b)
-            while needed != 0:
-                begin, end, needed = next_span(needed)
-                source = cells + 4 * (8 * b + begin)
-                if target + 4 * WORD <= stop:  # a run has at most 32 cells; what is written beyond it is written again
-                    copy(np.float32(0), WORD, source, target)
-                else:
-                    for i in range(end - begin):
-                        copy(np.float32(0), 1, source + 4 * i, target + 4 * i)
-                target += 4 * (end - begin)
-
-
-def value_starts(bitmap: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Where each map's values begin, ``[A + 1]``."""
-    start = np.zeros(len(bitmap) + 1, np.int64)
-    add_kept(np.ascontiguousarray(bitmap), start)
-    return start
+        marked = address(bitmap) + bitmap.shape[1] * a
+        copy_map(cells, marked, bitmap.shape[1], address(values) + 4 * start[a], stop)
 
 
 @jit
-def add_kept(bitmap: NDArray[np.uint8], start: NDArray[np.int64]) -> None:
-    """Add up how many cells the maps keep."""
-    for a in range(len(bitmap)):
-        kept, place = 0, address(bitmap) + bitmap.shape[1] * a
-        end = place + bitmap.shape[1]
-        while place + 8 <= end:
-            kept += count_bits(load(np.int64, place))
-            place += 8
-        while place < end:
-            kept += count_bits(np.int64(load(np.uint8, place)))
-            place += 1
-        start[a + 1] = start[a] + kept
-
-
-def expand(
-    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
-    values: NDArray[np.float32],  # [V]
-    unit: NDArray[np.int32],  # [A]
-    fill: NDArray[np.float32],  # [U]
-    out: NDArray[np.float32],  # [A, h, w], written
-    threads: int,
+def copy_map(
+    cells: int,  # [h · w] float32, padded
+    bitmap: int,  # [nbytes] uint8
+    nbytes: int,
+    target: int,  # [...] float32, written
+    stop: int,  # where the values of other threads' maps begin
 ) -> None:
-    """Write dense maps; threads split the maps."""
-    start = value_starts(bitmap)
-    edges = split_range(len(unit), threads)
-    flat = out.reshape(len(out), out.shape[1] * out.shape[2])
-    run_parts(lambda p: expand_maps(bitmap, values, start, unit, fill, flat, edges[p], edges[p + 1]), threads)
+    """Copy the marked cells of one map, run by run.
 
-
-@jit
-def expand_maps(
-    bitmap: NDArray[np.uint8],
-    values: NDArray[np.float32],
-    start: NDArray[np.int64],  # [A + 1]
-    unit: NDArray[np.int32],
-    fill: NDArray[np.float32],
-    out: NDArray[np.float32],  # [A, h·w]
-    first: int,
-    last: int,
-) -> None:
-    """Write the maps ``first`` to ``last``."""
-    for a in range(first, last):
-        v = start[a]
-        out[a] = fill[unit[a]]
-        for b in range(bitmap.shape[1]):
-            byte = bitmap[a, b]
-            if byte == 0:
-                continue
-            for k in range(8):
-                if (byte >> k) & 1:
-                    out[a, 8 * b + k] = values[v]
-                    v += 1
-
-
-def count_survivors(
-    bitmap: NDArray[np.uint8],  # [A, ceil(h·w / 8)]
-    values: NDArray[np.float32],  # [V]
-    unit: NDArray[np.int32],  # [A]
-    bound: NDArray[np.float32],  # [U]
-    prefix: NDArray[np.int32],  # [U]
-    level: int,
-    histogram: NDArray[np.int64],  # [U, 2048], added to
-    threads: int,
-) -> None:
-    """Histogram the next bits of the survivors above the bound whose higher bits equal the unit's prefix."""
-    start = value_starts(bitmap)
-    keys = keys_of(bound)
-    run_parts(
-        lambda p: count_values(values.view(np.int32), start, unit, keys, prefix, level, histogram, p, threads),
-        threads,
-    )
-
-
-@jit
-def count_values(
-    bits: NDArray[np.int32],  # [V]
-    start: NDArray[np.int64],  # [A + 1]
-    unit: NDArray[np.int32],  # [A]
-    bound_key: NDArray[np.int32],  # [U]
-    prefix: NDArray[np.int32],  # [U]
-    level: int,
-    histogram: NDArray[np.int64],  # [U, 2048]
-    part: int,
-    parts: int,
-) -> None:
-    """Count the units whose number leaves ``part`` when divided by ``parts``.
-
-    The levels of the radix select read 11, 11 and 10 bits of the key, highest first.
+    A run is read as 32 cells where as many values are still to come, which may be past the end of its map.
     """
-    for a in range(len(unit)):
-        u = unit[a]
-        if u % parts != part:
-            continue
-        for v in range(start[a], start[a + 1]):
-            key = np.int32(key_of(bits[v]))
-            if key <= bound_key[u]:
-                continue
-            if level == 0:
-                histogram[u, (key >> 21) + 1024] += 1
-            elif level == 1:
-                if (key >> 21) == prefix[u]:
-                    histogram[u, (key >> 10) & 2047] += 1
-            elif (key >> 10) == prefix[u]:
-                histogram[u, key & 1023] += 1
-
-
-@jit
-def narrow(histogram: NDArray[np.int64], level: int, rank: NDArray[np.int64], prefix: NDArray[np.int32]) -> None:
-    """Find the bin that holds each unit's rank-th largest value, extend its prefix by it, and lower the rank.
-
-    A unit with fewer values than its rank gets rank 0: its bound is the answer.
-    """
-    for u in range(len(rank)):
-        if rank[u] == 0:
-            continue
-        left = rank[u]
-        found = -1
-        for b in range(2047, -1, -1):
-            if histogram[u, b] >= left:
-                found = b
-                break
-            left -= histogram[u, b]
-        if found < 0:
-            rank[u] = 0
-            continue
-        rank[u] = left
-        if level == 0:
-            prefix[u] = found - 1024
-        elif level == 1:
-            prefix[u] = (prefix[u] << 11) | found
-        else:
-            prefix[u] = (prefix[u] << 10) | found
-
-
-def values_of(prefix: NDArray[np.int32], rank: NDArray[np.int64], bound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The floats of complete prefixes, or the bound where the rank ran out; -0 becomes 0."""
-    return np.where(rank > 0, floats_of(prefix), bound).astype(np.float32) + np.float32(0)
+    for b in range(0, nbytes, 4):
+        needed: Any = 0
+        for k in range(b, min(b + 4, nbytes)):
+            needed |= np.int64(load(np.uint8, bitmap + k)) << 8 * (k - b)
+        while needed != 0:
+            begin, end, needed = next_span(needed)
+            source = cells + 4 * (8 * b + begin)
+            if target + 4 * WORD <= stop:  # a run has at most 32 cells; what is written beyond it is written again
+                copy(np.float32(0), WORD, source, target)
+            else:
+                for i in range(end - begin):
+                    copy(np.float32(0), 1, source + 4 * i, target + 4 * i)
+            target += 4 * (end - begin)

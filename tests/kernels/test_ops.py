@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from ndkernels.labels import LabelBlock, encode_labels, tensors
 from ndkernels.sieve import Sieve, count_batch, expand_survivors, gather_maps
 from ndkernels.sieve.ops import count_batch_cpu
 from ndkernels.tally import UnitCounts, list_maps, tally_maps
-from ndkernels.threads import run_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -251,49 +248,6 @@ for name in {modules}:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == list(modules)
-
-
-def test_parts_run_side_by_side() -> None:
-    meeting = threading.Barrier(3, timeout=30)
-    seen: list[int] = []
-
-    def part(p: int) -> None:
-        meeting.wait()
-        seen.append(p)
-
-    run_parts(part, 3)
-    assert sorted(seen) == [0, 1, 2]
-
-
-@pytest.mark.parametrize("parts", [1, 3])
-def test_the_error_of_a_part_is_raised(parts: int) -> None:
-    def part(p: int) -> None:
-        if p == parts - 1:
-            raise KeyError("the last one")
-
-    with pytest.raises(KeyError, match="the last one"):
-        run_parts(part, parts)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_threads_work_in_a_forked_child() -> None:
-    """Such as a data loader's worker: it inherits the pool's record, but none of its threads."""
-    code = """
-import os, threading
-from ndkernels.threads import run_parts
-meeting = threading.Barrier(2)
-run_parts(lambda p: meeting.wait(), 2)
-child = os.fork()
-if child == 0:
-    threading.Timer(20, os._exit, [3]).start()
-    run_parts(lambda p: None, 2)
-    os._exit(7)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "7"
 
 
 def test_strided_state_of_a_sieve() -> None:

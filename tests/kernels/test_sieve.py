@@ -31,6 +31,7 @@ from ndkernels.sieve import (
     rank_above,
     select_thresholds,
     split_survivors,
+    survivors_cpu,
 )
 
 QUANTILES = ("0.005", "0.05", "0.5", "0.95")
@@ -281,7 +282,7 @@ def test_everything_is_written() -> None:
     np.testing.assert_array_equal([maximum, minimum], [activations.max((2, 3)), activations.min((2, 3))])
     bitmap, values = cpu.gather_maps(activations[0], np.arange(3), np.zeros(3, np.float32), 1)
     out = np.full((3, 4, 5), np.nan, np.float32)
-    cpu.expand(bitmap, values, np.arange(3, dtype=np.int32), np.zeros(3, np.float32), out, 2)
+    survivors_cpu.expand(bitmap, values, np.arange(3, dtype=np.int32), np.zeros(3, np.float32), out, 2)
     assert not np.isnan(out).any()
 
 
