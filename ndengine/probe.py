@@ -196,8 +196,7 @@ class Probe:
                 left[path] -= 1
                 if left[path] == 0:
                     maps = layer_maps(output, self._layers[path])
-                    kept = maps.float().contiguous()
-                    found[path] = kept.clone() if kept.data_ptr() == maps.data_ptr() else kept
+                    found[path] = _copy_maps(maps)
                     if len(found) == len(self._layers):
                         raise _Done
 
@@ -220,3 +219,13 @@ class Probe:
                 remedy = "--precision float32, or another --size" if half else "another --size"
                 raise ModelError(f"The network fails on images of {height}x{width} ({first}); try {remedy}.") from error
         return {path: found[path] for path in self._layers}
+
+
+def _copy_maps(maps: Tensor) -> Tensor:
+    """Maps ``[N, U, h, w]`` of any type and memory format as contiguous float32 in memory of their own."""
+    copied = maps.float()
+    if copied.stride(1) == 1 and not copied.is_contiguous():
+        # Channels last. Torch transposes matrices in less than half the time in which it changes a memory format.
+        copied = copied.movedim(1, -1).flatten(1, 2).transpose(1, 2).contiguous().view(maps.shape)
+    copied = copied.contiguous()
+    return copied.clone() if copied.data_ptr() == maps.data_ptr() else copied

@@ -90,13 +90,14 @@ def run_parts(part: Callable[[int], object], parts: int, threads: int | None = N
         other.result()
 
 
-def run_work(length: int, threads: int, piece: Callable[[int, int], object]) -> None:
+def run_work(length: int, threads: int, piece: Callable[[int, int], object], *, least: int = 1) -> None:
     """Call ``piece(first, last)`` on pieces of ``range(length)`` that may be done in any order, by :func:`run_parts`.
 
-    One thread does all in one piece; several take a few pieces each. Different pieces must write to different places.
+    One thread does all in one piece; several take a few pieces each, of at least ``least`` items, for which it is worth
+    asking another thread. Different pieces must write to different places.
     """
     _check_at_least_one("threads", threads)
-    edges = split_range(length, 1 if threads == 1 else max(1, min(length, threads * PIECES)))
+    edges = split_range(length, 1 if threads == 1 else max(1, min(length // least, threads * PIECES)))
     run_parts(lambda p: piece(edges[p], edges[p + 1]), len(edges) - 1, threads)
 
 

@@ -43,9 +43,9 @@ RAGGED: dict[str, tuple[type[np.generic], str]] = {
 }
 STARTS = ("code_start", "entry_start", "whole_start")
 ARRAYS = ("images", "codes", *STARTS, *RAGGED, "image_names", "splits")
-# Reading past a few elements that nobody asked for is cheaper than another call into HDF5.
-GAP = 4096
-ROW_GAP = 4  # the same for whole images
+# A call into HDF5 takes longer than reading these elements more: of a ragged array, and of an array of whole images.
+WINDOW = 1 << 16
+ROW_GAP = 4
 
 
 class PackedDataset:
@@ -122,6 +122,7 @@ class PackedDataset:
         self.image_size: tuple[int, int] = (ih, iw)
         self.label_size: tuple[int, int] = (height, width)
         self._starts: dict[str, NDArray[np.int64]] = {name: self._arrays[name][:] for name in STARTS}
+        self._windows: dict[str, tuple[int, NDArray[Any]]] = {}  # what was read last of each ragged array, and where
         images = len(self.image_names)
         lengths = dict.fromkeys(("images", "codes", "splits"), images)
         lengths |= {name: int(self._starts[start][-1]) for name, (_, start) in RAGGED.items()}
@@ -247,12 +248,19 @@ class PackedDataset:
         data, start = self._arrays[name], self._starts[RAGGED[name][1]]
         begin, end = start[chosen], start[chosen + 1]
         parts = [np.empty(0, data.dtype)]
-        for i, j in _runs(begin, end, gap=GAP):
-            span = np.empty(end[j - 1] - begin[i], data.dtype)
-            if len(span):  # HDF5 refuses an empty selection
-                self._read(data, span, np.s_[begin[i] : end[j - 1]], np.s_[:])
-            parts += [span[b - begin[i] : e - begin[i]] for b, e in zip(begin[i:j], end[i:j], strict=True)]
+        for i, j in _runs(begin, end, gap=0):
+            if begin[i] < end[j - 1]:
+                parts.append(self._span(name, data, int(begin[i]), int(end[j - 1])))
         return np.concatenate(parts)
+
+    def _span(self, name: str, data: Any, begin: int, end: int) -> NDArray[Any]:
+        """A piece of a ragged array: of what was read last, where that has it, or read with a window behind it."""
+        start, window = self._windows.get(name, (0, np.empty(0, data.dtype)))
+        if not start <= begin <= end <= start + len(window):
+            start, window = begin, np.empty(min(max(end, begin + WINDOW), len(data)) - begin, data.dtype)
+            self._read(data, window, np.s_[start : start + len(window)], np.s_[:])
+            self._windows[name] = start, window  # in one piece, whatever other threads do
+        return window[begin - start : end - start]
 
     def _read(self, data: Any, out: NDArray[Any], source: slice, target: slice) -> None:
         try:

@@ -179,21 +179,20 @@ def _rows(dissection: Dissection, layer: LayerResult, strips: Path, prefix: str)
     height, _ = tile = tile_size(dissection.image_size)
     drawn = shown(layer)
     best, top = scores.best_concept, max(float(scores.score.max(initial=0)), 1e-9)
+    # As lists: a number of an array takes ten times as long, and the table has some thirty a row.
+    ranking = np.argsort(-scores.iou, axis=1, kind="stable").tolist()
+    concepts, ious, passes = scores.concept.tolist(), scores.iou.tolist(), scores.passes.tolist()
+    top_images, top_values = layer.top_images.tolist(), layer.top_values.tolist()
+    present = [[i for i, there in enumerate(row) if there] for row in drawn.tolist()]
     for u in np.argsort(-scores.score, kind="stable").tolist():
         category = int(scores.category[u])
         bests = [
-            Best(
-                categories[k],
-                colour(k),
-                concept_name(dissection, int(scores.concept[u, k])),
-                f"{scores.iou[u, k]:.3f}",
-                bool(scores.passes[u, k]),
-            )
-            for k in np.argsort(-scores.iou[u], kind="stable").tolist()
-            if scores.concept[u, k] > 0
+            Best(categories[k], colour(k), concept_name(dissection, concepts[u][k]), f"{ious[u][k]:.3f}", passes[u][k])
+            for k in ranking[u]
+            if concepts[u][k] > 0
         ]
         others = [b for b in bests if category < 0 or b.category != categories[category]]
-        count, name = int(drawn[u].sum()), strip_name(u + 1)
+        count, name = len(present[u]), strip_name(u + 1)
         yield Row(
             unit=u + 1,
             concept=concept_name(dissection, int(best[u])),
@@ -206,14 +205,7 @@ def _rows(dissection: Dissection, layer: LayerResult, strips: Path, prefix: str)
             summary=f"then {others[0].concept} {others[0].iou}" if others else "more",
             bests=bests,
             threshold=f"{layer.counts.threshold[u]:.4g}",
-            images=[
-                (dissection.image_names[i], f"{value:.4g}")
-                for i, value in zip(
-                    layer.top_images[u, drawn[u]].tolist(),
-                    layer.top_values[u, drawn[u]].tolist(),
-                    strict=True,
-                )
-            ],
+            images=[(dissection.image_names[top_images[u][t]], f"{top_values[u][t]:.4g}") for t in present[u]],
             picture=Picture(prefix + name, strip_size(tile, count)[1], height, count)
             if count and (strips / name).is_file()
             else None,

@@ -285,7 +285,7 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1)
         part = slice(first, last)
         cpu.mask_maps(values[part], limits[part], *tables(grid), out[part])
 
-    run_work(len(maps), threads, mask_part)
+    run_work(len(maps), threads, mask_part, least=16)
     return torch.from_numpy(out)
 
 

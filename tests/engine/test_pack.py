@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,20 @@ def test_any_ascending_images(pack: PackedDataset, folder: Path, indices: list[i
     same(pack, np.array(indices, np.int64), BrodenFolder(folder))
 
 
-def test_small_gap_and_large_gap_read_alike(pack: PackedDataset, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ndengine.datasets.packed.GAP", 0)
-    same(pack, [0, 2, 3, 9, 10, 44], BrodenFolder(folder))
+@pytest.mark.parametrize("window", [1, 7, 1 << 16])
+def test_whatever_was_read_before(
+    pack: PackedDataset, folder: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr("ndengine.datasets.packed.WINDOW", window)
+    source = BrodenFolder(folder)
+    for indices in ([0, 2, 3, 9, 10, 44], [44, 45], [68, 69], [1], [0, 1, 2], list(range(70)), [3]):
+        same(pack, indices, source)
+
+
+def test_several_threads_read_each_what_it_asked_for(pack: PackedDataset, folder: Path) -> None:
+    source = BrodenFolder(folder)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: same(pack, [i, i + 3], source), [*range(60, 0, -7), *range(60)]))
 
 
 @pytest.mark.parametrize("indices", [[1, 1], [2, 1], [-1], [70], [[0]]], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models.layers import resolve_layers
 from ndengine.models.preprocess import Preprocessing
-from ndengine.probe import Probe, read_batches
+from ndengine.probe import Probe, _copy_maps, read_batches
 from tests.engine.smallnets import shared
 
 SIZE = (24, 32)
@@ -56,6 +57,33 @@ def test_stops_behind_the_deepest_layer(network: nn.Module, batch: torch.Tensor)
     assert probe.activations(batch)["last"].shape == (3, 5, 6, 8)
     assert not ran
     assert not any(module._forward_hooks for module in network.modules()), "no hook stays behind"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x,
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x[:, ::2],
+        lambda x: x.contiguous(memory_format=torch.channels_last)[:, :3],
+        lambda x: x.flatten(2).transpose(1, 2).contiguous()[:, 3:].view(2, 3, 4, 6).movedim(-1, 1),  # tokens
+        lambda x: x.transpose(2, 3),
+        lambda x: x[:, :1],
+        lambda x: x[..., :1, :1],
+    ],
+    ids=["contiguous", "channels last", "strided", "a part of it", "tokens", "transposed", "one unit", "one cell"],
+)
+def test_maps_are_copied_from_any_memory_format(
+    layout: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+) -> None:
+    source = layout(torch.randn(2, 6, 3, 5, generator=torch.Generator().manual_seed(1)).to(dtype))
+    copied = _copy_maps(source)
+    assert copied.is_contiguous()
+    assert copied.dtype == torch.float32
+    assert torch.equal(copied, source.float())
+    source.zero_()
+    assert copied.any()
 
 
 def test_activations_are_contiguous_and_their_own(network: nn.Module, batch: torch.Tensor) -> None:

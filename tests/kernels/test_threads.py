@@ -123,6 +123,14 @@ def test_pieces_cover_the_whole_range(length: int, threads: int) -> None:
     assert len(pieces) == 1 or threads > 1
 
 
+def test_no_piece_is_smaller_than_the_least() -> None:
+    pieces: list[int] = []
+    run_work(50, 3, lambda first, last: pieces.append(last - first), least=16)
+    assert sum(pieces) == 50
+    assert len(pieces) == 3
+    assert min(pieces) >= 16
+
+
 def test_ranges_are_split_evenly() -> None:
     assert split_range(10, 4) == [0, 2, 5, 7, 10]
     with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
