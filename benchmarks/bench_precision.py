@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.equality import NETWORKS
 from benchmarks.machine import machine_line, write_results
-from ndcli.allocator import keep_memory
+from ndcli.process import tune_process
 from ndengine.datasets.pack import cached_pack
 from ndengine.devices import CPU, multiplies_bfloat16
 from ndengine.dissect import dissect_network
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="the first images alone")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    keep_memory()
+    tune_process()
     torch.set_num_threads(args.threads)
     network = NETWORKS[args.network]
     print(machine_line())

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.machine import RESULTS, Timing, machine_line, spread_of, write_results
 from benchmarks.tables import Shown
-from ndcli.allocator import keep_memory
+from ndcli.process import tune_process
 from ndengine.devices import CPU
 
 QUICK_RESULTS = RESULTS.parents[1] / "build" / "benchmarks" / "results"  # never in the place of real figures
@@ -74,7 +74,7 @@ def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None, name: str
         parser.error("--repeats and --threads must be at least 1")
     args.results = args.results or (QUICK_RESULTS if args.quick else RESULTS)
     args.command = _command(name, given)
-    keep_memory()
+    tune_process()
     torch.set_num_threads(1)
     return args
 

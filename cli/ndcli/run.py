@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from ndcli import options
-from ndcli.allocator import keep_memory
-from ndcli.openmp import spin_briefly
+from ndcli.process import tune_process
 from ndcli.profile import print_profile, profile_record
 from ndcli.progress import shown
 from ndcli.summary import print_summary, summary_record
@@ -51,8 +50,7 @@ def run(
       ndengine run --model net.py:build --weights net.pth --layer 'layer4.*' --data mine --out dissected
     """
     settings = options.settings_of(chosen)
-    spin_briefly()  # before torch is loaded
-    keep_memory()  # before it allocates
+    tune_process()  # before torch is loaded
     with shown(quiet) as progress:
         from ndengine.dissect import dissect_network
 

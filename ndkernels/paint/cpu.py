@@ -105,6 +105,13 @@ def unpack_row(
 ) -> None:
     """One row of a tile's mask."""
     bits = mask[(2 * y + 1) * mask.shape[0] // (2 * height)]
-    for x in range(len(columns)):
+    whole = 0
+    if columns[len(columns) - 1] == len(columns) - 1:  # a column each: eight of them from a byte
+        whole = len(columns) // 8
+        for b in range(whole):
+            byte = np.uint32(bits[b])
+            for k in range(8):
+                row[8 * b + k + 1] = OFF - (byte >> np.uint32(7 - k) & np.uint32(1))
+    for x in range(8 * whole, len(columns)):
         bit = bits[columns[x] >> 3] >> (7 - (columns[x] & 7)) & 1
         row[x + 1] = ON if bit else OFF

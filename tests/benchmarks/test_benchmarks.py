@@ -48,7 +48,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 def this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test must not change the allocator and the threads of the others; tiny calls need not be repeated for long."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(harness, "keep_memory", lambda: True)
+    monkeypatch.setattr(harness, "tune_process", lambda: None)
     monkeypatch.setattr(harness, "LEAST_SECONDS", 1e-4)
     yield
     torch.set_num_threads(threads)

@@ -35,13 +35,13 @@ def test_what_the_user_has_set_stays(name: str, value: str, monkeypatch: pytest.
 def test_a_run_sets_it_before_torch_is_loaded() -> None:
     code = """
 import os, sys
-from ndcli import run
+from ndcli import process, run
 
 def stop():
     print(os.environ["GOMP_SPINCOUNT"], "torch" in sys.modules)
     raise SystemExit(0)
 
-run.keep_memory = stop
+process.keep_memory = stop
 run.run(["--model", "scenesnet"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
