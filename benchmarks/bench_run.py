@@ -44,7 +44,7 @@ class Stop(Exception):  # noqa: N818 - no error
     """Ends a forward pass behind the layer."""
 
 
-def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: int) -> float:
+def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: int, threads: int) -> float:
     """Seconds of a bare pass over decoded images in memory: bytes to a batch, and the network up to the layer."""
     probe, layer, preprocessing = open_network(network, shared, pack.path.parent, pack.image_size)
     module, table = probe.module, preprocessing.table()
@@ -58,7 +58,7 @@ def bare_forward(network: Network, shared: Path, pack: PackedDataset, images: in
     with torch.inference_mode():
         for first in range(0, images, BATCH):
             with contextlib.suppress(Stop):
-                module(look_up_pixels(decoded[first : first + BATCH], table, preprocessing.order))
+                module(look_up_pixels(decoded[first : first + BATCH], table, preprocessing.order, threads=threads))
     seconds = time.perf_counter() - start
     handle.remove()
     return seconds
@@ -110,7 +110,7 @@ def time_runs(args: Namespace, network: Network, pack: PackedDataset, scratch: P
     compiling = 0.0
     stages: dict[str, float] = {}
     for turn in range(args.repeats + 1):  # the first turn warms up: it compiles and fills caches
-        bare = bare_forward(network, args.shared, pack, images)
+        bare = bare_forward(network, args.shared, pack, images, args.threads)
         start = time.perf_counter()
         result = dissect_network(settings, scratch / f"out-{turn}", cache=scratch)
         whole = time.perf_counter() - start
