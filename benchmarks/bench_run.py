@@ -27,7 +27,7 @@ import torch
 from benchmarks.equality import NETWORKS, Network, differences, grid_of, naive_counts, open_network
 from benchmarks.harness import begin, finish, make_parser
 from benchmarks.machine import UNSTABLE, Timing, spread_of, write_results
-from benchmarks.tables import Shown, Table, number, spread, warning
+from benchmarks.tables import Shown, Table, find, number, spread, warning
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import cached_pack
 from ndengine.datasets.packed import PackedDataset
@@ -107,6 +107,7 @@ def time_runs(args: Namespace, network: Network, pack: PackedDataset, scratch: P
     images = min(args.images or len(pack), len(pack))
     settings = settings_of(network, args.shared, args.threads, images)
     rounds = []
+    besides = []  # seconds of a run less those of its own forward pass
     compiling = 0.0
     stages: dict[str, float] = {}
     for turn in range(args.repeats + 1):  # the first turn warms up: it compiles and fills caches
@@ -121,6 +122,7 @@ def time_runs(args: Namespace, network: Network, pack: PackedDataset, scratch: P
         print(f"{name}: bare {bare:.2f} s, whole run {whole:.2f} s, ratio {whole / bare:.3f}", flush=True)
         if turn:
             rounds.append((bare, whole))
+            besides.append(whole - result.provenance["profile"]["parts"]["probe"]["forward"])
     ratios = tuple(whole / bare for bare, whole in rounds)
     rows = []
     for way, seconds in zip((BARE, WHOLE), zip(*rounds, strict=True), strict=True):
@@ -132,6 +134,7 @@ def time_runs(args: Namespace, network: Network, pack: PackedDataset, scratch: P
         "ratio_range": [min(ratios), max(ratios)],
         "ratio_spread": spread_of(ratios),
         "ratios": list(ratios),
+        "beside_forward_seconds": besides,
         "compile_seconds": compiling,
         "last_run_seconds": stages,
         "rows": rows,
@@ -230,9 +233,24 @@ def show(content: Mapping[str, Any]) -> Shown:
     stages = ", ".join(f"{stage} {number(seconds, 2)} s" for stage, seconds in case["last_run_seconds"].items())
     reading = (
         f"A whole run takes {case['ratio']:.3f} times the bare forward pass ({low:.3f} to {high:.3f} in "
-        f"{turns}). Not counted: {apart}. The last run by stage: {stages}."
+        f"{turns}).{beside(case)} Not counted: {apart}. The last run by stage: {stages}."
     )
     return Shown([Table(caption, ("what", "ms an image", "spread"), rows)], reading + warning(case["rows"]))
+
+
+def beside(case: Mapping[str, Any]) -> str:
+    """What a run adds to its own forward pass: the processor's pace may change from one pass to the next."""
+    seconds = case.get("beside_forward_seconds")
+    if not seconds:
+        return ""
+    bare = find(case["rows"], BARE)
+    assert bare
+    middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+    share = middle / (bare["us_per_item"] * 1e-6 * case["images"])
+    return (
+        f" Beside its own forward pass a run takes {middle:.2f} s ({low:.2f} to {high:.2f}), {share:.1%} of a bare "
+        "pass; making the batches, which a bare pass does too, is a part of it."
+    )
 
 
 def show_memory(content: Mapping[str, Any]) -> Shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,18 +139,27 @@ def render_overview(dissection: Dissection) -> str:
     return _render("overview.html", page, "")
 
 
-def _render(template: str, page: Mapping[str, Any], rules: str) -> str:
-    environment = Environment(
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Where templates are compiled once, whatever the number of layers."""
+    return Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(
-        page=page,
-        style=Markup((HERE / "report.css").read_text("utf-8") + rules),
-        script=Markup((HERE / "report.js").read_text("utf-8")),
+
+
+def _render(template: str, page: Mapping[str, Any], rules: str) -> str:
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            page=page,
+            style=Markup((HERE / "report.css").read_text("utf-8") + rules),
+            script=Markup((HERE / "report.js").read_text("utf-8")),
+        )
     )
 
 
