@@ -257,8 +257,8 @@ def beside(case: Mapping[str, Any]) -> str:
     middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
     share = middle / (bare["us_per_item"] * 1e-6 * case["images"])
     return (
-        f" Beside its own forward pass, and making batches as a bare pass does, a run takes {middle:.2f} s "
-        f"({low:.2f} to {high:.2f}): {share:.1%} of a bare pass."
+        " Beside its own forward pass (with the copy of the layer's maps) and making batches, a run takes "
+        f"{middle:.2f} s ({low:.2f} to {high:.2f}): {share:.1%} of a bare pass."
     )
 
 

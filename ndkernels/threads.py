@@ -24,8 +24,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def split_range(length: int, parts: int) -> list[int]:
-    """Edges of ``parts`` even pieces of ``range(length)``: piece p is ``edges[p] : edges[p + 1]``."""
-    _check_at_least_one("threads", parts)
+    """Edges of ``parts`` even pieces of ``range(length)``: piece p is ``edges[p] : edges[p + 1]``.
+
+    Raises
+    ------
+    ValueError
+        If there is not at least one part.
+    """
+    _check_at_least_one("parts", parts)
     return [length * p // parts for p in range(parts + 1)]
 
 
@@ -50,7 +56,7 @@ def run_parts(part: Callable[[int], object], parts: int, threads: int | None = N
     ValueError
         If there is not at least one part and one thread.
     Exception
-        The first exception that a part raised; parts that nobody had begun are not called.
+        What a part raised, the caller's own first; parts that nobody had begun are not called.
     """
     threads = parts if threads is None else threads
     _check_at_least_one("threads", threads)
@@ -94,7 +100,25 @@ def run_work(length: int, threads: int, piece: Callable[[int, int], object], *, 
     """Call ``piece(first, last)`` on pieces of ``range(length)`` that may be done in any order, by :func:`run_parts`.
 
     One thread does all in one piece; several take a few pieces each, of at least ``least`` items, for which it is worth
-    asking another thread. Different pieces must write to different places.
+    asking another thread.
+
+    Parameters
+    ----------
+    length : int
+        How many items there are.
+    threads : int
+        How many threads.
+    piece : callable
+        Given the first item and one past the last; different pieces must write to different places.
+    least : int
+        The fewest items of a piece, if there are that many.
+
+    Raises
+    ------
+    ValueError
+        If there is not at least one thread.
+    Exception
+        As :func:`run_parts` does.
     """
     _check_at_least_one("threads", threads)
     edges = split_range(length, 1 if threads == 1 else max(1, min(length // least, threads * PIECES)))

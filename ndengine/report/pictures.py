@@ -12,7 +12,7 @@ from PIL import Image
 
 from ndengine.progress import SILENT, Progress
 from ndengine.result import LayerResult
-from ndkernels.paint import paint_masks, shrink_images
+from ndkernels.paint import LARGEST_DIVISOR, paint_masks, shrink_images
 
 Pixels = NDArray[np.uint8]
 Words = NDArray[np.uint32]  # pixels of red, green, blue and an idle byte
@@ -65,8 +65,10 @@ def shrink_to(
 ) -> Words:  # [B, th, tw]
     """Scale images to the size that :func:`tile_size` gave for them."""
     height, width = tile
-    divisor = max(images.shape[1] // height, images.shape[2] // width)
-    if divisor > 1 or images.shape[1:3] == tile:
+    divisor = -(-max(images.shape[1:3]) // TILE)  # as tile_size has it
+    if images.shape[1:3] == tile:
+        return shrink_images(images, 1, threads=threads)
+    if 1 < divisor <= LARGEST_DIVISOR:
         return shrink_images(images, divisor, threads=threads)
     larger = [Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC) for image in images]
     return np.stack([np.asarray(picture.convert("RGBX")).view(np.uint32)[..., 0] for picture in larger])

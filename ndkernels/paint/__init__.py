@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ndkernels.threads import run_work
 
-__all__ = ["paint_masks", "shrink_images"]
+__all__ = ["LARGEST_DIVISOR", "paint_masks", "shrink_images"]
 
 LARGEST_DIVISOR = 255
 
@@ -42,7 +42,7 @@ def shrink_images(
     Raises
     ------
     ValueError
-        If the shape, the type or the divisor does not fit.
+        If the shape, the type or the divisor does not fit, or there is not at least one thread.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape[1:3]:
         raise ValueError(f"images must be uint8 [B, ih, iw, 3], not {images.dtype} {list(images.shape)}")

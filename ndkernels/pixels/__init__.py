@@ -48,7 +48,7 @@ def look_up_pixels(
     Raises
     ------
     ValueError
-        If shapes or types do not fit, or the order names a channel that is not there.
+        If shapes or types do not fit, the order names a channel that is not there, or there is no thread.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise ValueError(f"images must be uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")

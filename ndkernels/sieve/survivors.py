@@ -114,7 +114,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     ----------
     survivors : Survivors
     bound : Tensor
-        ``[U]`` float32, nowhere below the bound that made the survivors. Its device does the work, portion by
+        ``[U]`` float32, nowhere below the bound that made the survivors. Its device does the work, a GPU portion by
         portion, wherever the survivors are.
     threads : int
         Threads, on a CPU.
@@ -125,7 +125,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
         Sorted as before and on the same device; maps without a cell above the bound are gone.
     """
     if not devices.on_gpu(bound):
-        return _compact_on_cpu(survivors, bound, threads)
+        return _compact_on_cpu(survivors.to("cpu"), bound, threads).to(survivors.image.device)
     parts: list[Survivors] = []
     rest, step = survivors, max(1, DENSE_BYTES // (4 * survivors.shape[0] * survivors.shape[1]))
     while len(rest) or not parts:

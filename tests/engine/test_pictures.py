@@ -49,7 +49,23 @@ def colours(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)[..., None].view(np.uint8)[..., :3]
 
 
-@pytest.mark.parametrize("size", [(224, 224), (227, 227), (384, 300), (40, 64), (1, 1), (1, 1000)], ids=str)
+@pytest.mark.parametrize(
+    "size",
+    [
+        (224, 224),
+        (227, 227),
+        (384, 300),
+        (40, 64),
+        (1, 1),
+        (1, 1000),
+        (1023, 4096),
+        (255, 2048),
+        (63, 1024),
+        (3, 200),
+        (2, 33000),
+    ],
+    ids=str,
+)
 def test_shrink_gives_the_size_that_tile_size_promised(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 77, np.uint8)
     small = colours(shrink_to(tile_size(size), image[None], 1)[0])

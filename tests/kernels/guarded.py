@@ -83,15 +83,22 @@ def check_pictures(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(painted, paint_naive.paint_masks(tiles, place, packed, masks.shape[2], 1))
 
 
+def at_edges(survivors: Survivors) -> Survivors:
+    """The same, each array at the edge."""
+    arrays = (survivors.image, survivors.unit, survivors.bitmap, survivors.values)
+    return Survivors(*(tensor(t) for t in arrays), survivors.shape)
+
+
 def check_sieve(activations: NDArray[np.float32]) -> None:
     """Thresholds and survivors of a stream, image by image."""
     above = rank_above("0.3", activations[:, 0].size)
     sieve = Sieve(activations.shape[1], above)
     parts = [sieve.add(tensor(torch.from_numpy(batch[None])), n)[0] for n, batch in enumerate(activations)]
-    thresholds = select_thresholds(lambda: parts, sieve.bound, above)
+    ends = at_edges(join_survivors(parts))
+    thresholds = select_thresholds(lambda: [ends], sieve.bound, above)
     np.testing.assert_array_equal(thresholds.numpy(), sieve_naive.thresholds(activations, above))
-    joined = join_survivors(parts)
-    ends = Survivors(*(tensor(t) for t in (joined.image, joined.unit, joined.bitmap, joined.values)), joined.shape)
+    apart = select_thresholds(lambda: map(at_edges, parts), sieve.bound, above)  # some of a few values each
+    np.testing.assert_array_equal(apart.numpy(), thresholds.numpy())
     least = compact_survivors(ends, thresholds, threads=2)
     expected = sieve_naive.survivors(activations, thresholds.numpy())
     cases.assert_identical([least.image, least.unit, least.bitmap, least.values], expected)

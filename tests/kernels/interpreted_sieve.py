@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kernels import cases
-from ndkernels.sieve import cpu, gpu
+from ndkernels.sieve import cpu, gpu, survivors_cpu
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (13, 13)], ids=str)
@@ -39,7 +39,7 @@ def test_steps(temper: str, shape: tuple[int, int]) -> None:
     cases.assert_identical((bitmap, values), cpu.gather_maps(maps.numpy(), pick.numpy(), limit.numpy(), 1))
     dense = torch.empty(4, *shape), torch.empty(4, *shape)
     gpu.expand(bitmap, values, unit, bound, dense[0])
-    cpu.expand(bitmap.numpy(), values.numpy(), unit.numpy(), bound.numpy(), dense[1].numpy(), 1)
+    survivors_cpu.expand(bitmap.numpy(), values.numpy(), unit.numpy(), bound.numpy(), dense[1].numpy(), 1)
     cases.assert_identical(dense[:1], dense[1:])
 
     # The fourth-largest of their values, and the largest, level by level.
@@ -49,13 +49,13 @@ def test_steps(temper: str, shape: tuple[int, int]) -> None:
         for level in range(3):
             found, expected = (torch.zeros((4, 2048), dtype=torch.int64) for _ in range(2))
             gpu.count_survivors(bitmap, values, unit, low, prefix, level, found)
-            cpu.count_survivors(
+            survivors_cpu.count_survivors(
                 bitmap.numpy(), values.numpy(), unit.numpy(), low.numpy(), other_prefix, level, expected.numpy(), 1
             )
             gpu.narrow(found, level, rank, prefix)
-            cpu.narrow(expected.numpy(), level, other_rank, other_prefix)
+            survivors_cpu.narrow(expected.numpy(), level, other_rank, other_prefix)
             cases.assert_identical([found, rank, prefix], [expected, other_rank, other_prefix])
-        selected = cpu.values_of(other_prefix, other_rank, low.numpy())
+        selected = survivors_cpu.values_of(other_prefix, other_rank, low.numpy())
         cases.assert_identical([gpu.values_of(prefix, rank, low)], [selected])
 
 

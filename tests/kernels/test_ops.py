@@ -239,7 +239,10 @@ def test_kernels_are_callable_from_compiled_code() -> None:
 
 
 def test_imports_load_no_compiler() -> None:
-    modules = "ndkernels", *(f"ndkernels.{m}" for m in ("threads", "grid", "labels", "sieve", "tally"))
+    modules = (
+        "ndkernels",
+        *(f"ndkernels.{m}" for m in ("threads", "grid", "labels", "sieve", "tally", "paint", "pixels")),
+    )
     code = f"""
 import importlib, sys
 for name in {modules}:

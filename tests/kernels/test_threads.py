@@ -49,7 +49,8 @@ run_parts(lambda p: meeting.wait(), 2)
 child = os.fork()
 if child == 0:
     threading.Timer(20, os._exit, [3]).start()
-    run_parts(lambda p: None, 2)
+    again = threading.Barrier(2)
+    run_parts(lambda p: again.wait(), 2)  # the caller alone can't do both
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -133,5 +134,5 @@ def test_no_piece_is_smaller_than_the_least() -> None:
 
 def test_ranges_are_split_evenly() -> None:
     assert split_range(10, 4) == [0, 2, 5, 7, 10]
-    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="parts must be at least 1, not 0"):
         split_range(10, 0)
