@@ -156,14 +156,14 @@ def plan_run(
 ) -> Run:
     """Load the network, find its layers and settle every default."""
     check_categories(settings.categories, dataset.vocabulary)
-    size = settings.size or dataset.image_size
     with clock.stage("model"):
         model = load_model(
             settings.model,
             settings.weights,
             seed=settings.seed,
             layers=settings.layers,
-            size=size,
+            size=settings.size,
+            usual_size=dataset.image_size,
             cache=cache,
             progress=progress,
         )
@@ -189,7 +189,7 @@ def plan_run(
         model=model,
         homes=list(zip(model.layers, layer_folders([layer.name for layer in model.layers]), strict=True)),
         preprocessing=preprocessing,
-        size=size,
+        size=model.input_size,
         min_images=least,
         device=device,
     )

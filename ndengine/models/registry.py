@@ -22,6 +22,7 @@ from ndengine.models.download import download, expected_digits, hash_file, is_in
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
+from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
@@ -50,6 +51,8 @@ class LoadedModel:
         What to dissect where nothing is asked for; empty where that is not known.
     size : tuple of int or None
         Rows and columns of the input that it was made for; None where that is not known.
+    input_size : tuple of int
+        Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
     """
@@ -61,28 +64,8 @@ class LoadedModel:
     preprocessing: Preprocessing
     default_layers: tuple[str, ...]
     size: tuple[int, int] | None
+    input_size: tuple[int, int]
     layers: tuple[Layer, ...]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What was asked for as weights, read where it is a file."""
-
-    text: str
-    state: State | None = None
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class _Built:
-    """A network as its source gives it; with a checksum where its weights are those that were asked for."""
-
-    module: nn.Module
-    weights: str
-    sha256: str = ""
-    preprocessing: Preprocessing = ASSUMED
-    default_layers: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
 
 
 def load_model(
@@ -91,6 +74,7 @@ def load_model(
     layers: Sequence[str] = (),
     *,
     size: tuple[int, int] | None = None,
+    usual_size: tuple[int, int] | None = None,
     seed: int = 0,
     cache: Path,
     progress: Progress = SILENT,
@@ -107,7 +91,10 @@ def load_model(
         Layers as :func:`ndengine.models.layers.resolve_layers` takes them; empty for the network's default
         ones. A weights file must fit up to the deepest of them, and everywhere where there are none.
     size : tuple of int, optional
-        Rows and columns of the input; the network's own, or 224x224, where it is not given.
+        Rows and columns of the input that are asked for.
+    usual_size : tuple of int, optional
+        Those where none are asked for and the network does not insist on its own; without them, its own or
+        224x224.
     seed : int
         Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
     cache : Path
@@ -121,11 +108,11 @@ def load_model(
         If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another
         network's.
     """
-    asked = _Asked(weights)
+    asked = Asked(weights)
     if weights not in ("default", "random"):
-        asked = _Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
+        asked = Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
     built = _build(model, asked, seed, cache, progress)
-    size = size or built.size or USUAL_SIZE
+    size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
     if asked.state is not None and not built.sha256:
@@ -138,6 +125,7 @@ def load_model(
         built.preprocessing,
         built.default_layers,
         built.size,
+        size,
         tuple(found),
     )
 
@@ -145,11 +133,11 @@ def load_model(
 def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
     """A network with whatever weights come at no cost, and the input size that it was made for."""
     is_factory = ":" in model and not model.startswith("timm:")
-    built = _build(model, _Asked("default" if is_factory else "none"), 0, Path(), SILENT)
+    built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
     return built.module, built.size
 
 
-def _build(model: str, asked: _Asked, seed: int, cache: Path, progress: Progress) -> _Built:
+def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         built = _build_anew(model, asked, seed, cache, progress)
@@ -157,11 +145,11 @@ def _build(model: str, asked: _Asked, seed: int, cache: Path, progress: Progress
     return built
 
 
-def _build_anew(model: str, asked: _Asked, seed: int, cache: Path, progress: Progress) -> _Built:
+def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
     origin = f"random, seed {seed}" if asked.text == "random" else asked.text
     is_default = asked.text == "default"
     if model == "scenesnet":
-        return _Built(
+        return Built(
             scenesnet.scenesnet(weights=is_default),
             "ScenesNet's own" if is_default else origin,
             preprocessing=Preprocessing(**cast(dict[str, Any], scenesnet.PREPROCESSING)),
@@ -173,7 +161,7 @@ def _build_anew(model: str, asked: _Asked, seed: int, cache: Path, progress: Pro
     if ":" in model:
         if asked.text == "random":
             raise ModelError(f"{model} decides on its own weights; give it a factory that draws random ones.")
-        return _Built(build_from_factory(model), "as the factory returns them" if is_default else origin)
+        return Built(build_from_factory(model), "as the factory returns them" if is_default else origin)
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
@@ -189,8 +177,8 @@ def _unknown(model: str, names: list[str]) -> str:
 
 
 def _build_torchvision(
-    models: ModuleType, name: str, asked: _Asked, origin: str, cache: Path, progress: Progress
-) -> _Built:
+    models: ModuleType, name: str, asked: Asked, origin: str, cache: Path, progress: Progress
+) -> Built:
     builder, editions = models.get_model_builder(name), models.get_model_weights(name)
     best = editions.DEFAULT if len(editions) else None
     edition, state, sha256 = _edition_of(editions, asked.sha256), asked.state, asked.sha256
@@ -205,7 +193,7 @@ def _build_torchvision(
             module = builder(weights=edition)
         source = f"torchvision {edition}"
         transforms = edition.transforms()
-        return _Built(
+        return Built(
             module, source, sha256, _preprocessing_of(transforms), _defaults(module), _size(module, transforms)
         )
     arguments: dict[str, Any] = {"weights": None}
@@ -216,7 +204,7 @@ def _build_torchvision(
     module = builder(**arguments)
     transforms = best.transforms() if best else None
     own = _preprocessing_of(transforms)
-    return _Built(module, origin, "", ASSUMED if any(own.mean) else own, _defaults(module), _size(module, transforms))
+    return Built(module, origin, "", ASSUMED if any(own.mean) else own, _defaults(module), _size(module, transforms))
 
 
 def _edition_of(editions: Any, sha256: str) -> Any:
@@ -285,7 +273,7 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
     return next(((name,) for name in (*usual, *others) if name in names), ())
 
 
-def _build_timm(model: str, is_default: bool, origin: str) -> _Built:
+def _build_timm(model: str, is_default: bool, origin: str) -> Built:
     name = model.removeprefix("timm:")
     try:
         timm = importlib.import_module("timm")
@@ -304,4 +292,4 @@ def _build_timm(model: str, is_default: bool, origin: str) -> _Built:
     mean, std, size = config["mean"], config["std"], config["input_size"]
     own = Preprocessing(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
     origin = f"timm's for {name}" if is_default else origin
-    return _Built(module, origin, "", own, size=(size[1], size[2]))
+    return Built(module, origin, "", own, size=(size[1], size[2]))
