@@ -15,6 +15,7 @@ from ndcli.terminal import print_json, print_table, say
 if TYPE_CHECKING:
     from ndengine.compare import Comparison
 
+PUBLISHED = "published, on the whole of Broden"
 FEW = 4  # results whose differing settings are printed side by side
 
 
@@ -66,7 +67,7 @@ def default_folder(folders: Sequence[Path]) -> Path:
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """Give everything that the tables say, and where the files are, as plain JSON values."""
-    return {"out": str(comparison.folder), **comparison.record()}
+    return {"out": str(comparison.folder), "page": str(page_of(comparison)), **comparison.record()}
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -80,12 +81,18 @@ def print_comparison(comparison: Comparison) -> None:
         s = e.summary
         x = ["" if e.x is None else f"{e.x:g}"] if axis else []
         rows.append((e.label, e.layer, *x, s.unique_per_category, s.unique_top_label, s.detectors, s.units, s.dead))
+        if p := e.published:
+            empty = [""] * len(axis)
+            rows.append((f"  {PUBLISHED}", p.layer, *empty, p.unique, "", p.detectors, p.units, ""))
     print_table(comparison.title, columns, rows, left=2)
     for title, scheme in (("per category", "unique_per_category"), ("top-label", "unique_top_label")):
-        cells = [
-            (e.label, e.layer, *(getattr(e.summary.by_category.get(c), scheme, "") for c in comparison.categories))
-            for e in entries
-        ]
+        cells = []
+        for e in entries:
+            counts = (getattr(e.summary.by_category.get(c), scheme, "") for c in comparison.categories)
+            cells.append((e.label, e.layer, *counts))
+            if e.published and scheme == "unique_per_category":
+                known = (e.published.unique_by_category.get(c, "") for c in comparison.categories)
+                cells.append((f"  {PUBLISHED}", e.published.layer, *known))
         print_table(
             f"Unique detectors by category ({title})", ("result", "layer", *comparison.categories), cells, left=2
         )
@@ -94,7 +101,7 @@ def print_comparison(comparison: Comparison) -> None:
     _print_differences(comparison)
     for warning in comparison.warnings:
         say(f"Warning: {warning}")
-    say(f"Comparison: {comparison.folder}")
+    say(f"Page: {page_of(comparison)}")
 
 
 def _print_changes(comparison: Comparison) -> None:
@@ -119,3 +126,8 @@ def _print_differences(comparison: Comparison) -> None:
         )
     else:
         say(f"Settings that differ: {', '.join(d.name for d in told)}.")
+
+
+def page_of(comparison: Comparison) -> str:
+    """Name the page of a comparison that was written."""
+    return f"{comparison.folder}/index.html"

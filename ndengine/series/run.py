@@ -13,7 +13,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from ndengine.compare import Comparison, compare_results
-from ndengine.compare.series_record import COMPARE, SERIES, read_series_record, write_series_record
+from ndengine.compare.series_record import COMPARE, read_series_record, write_series_record
 from ndengine.dissect import dissect_network
 from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, SpoolError
 from ndengine.progress import SILENT, Progress
@@ -249,10 +249,8 @@ def _claimed(out: Path) -> Iterator[None]:
 
 def failures(outcomes: Sequence[RunOutcome]) -> str:
     """One sentence about the runs that failed; empty where none did."""
-    failed = [outcome.run.name for outcome in outcomes if outcome.fate == "failed"]
+    failed = [outcome for outcome in outcomes if outcome.fate == "failed"]
     if not failed:
         return ""
-    return (
-        f"{len(failed)} of {len(outcomes)} runs failed ({', '.join(failed)}); mend what their messages name, "
-        f"and the same command goes on from what {SERIES} and the folders beside it hold."
-    )
+    told = "; ".join(f"{outcome.run.name}: {outcome.error.rstrip('.')}" for outcome in failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed ({told}); mend that, and the same command goes on."
