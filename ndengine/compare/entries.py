@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ndengine.compare.published import published_of
 from ndengine.compare.series_record import COMPARE, Member, read_series_record
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
 from ndengine.models.zoo.published import Published
+from ndengine.models.zoo.rows import published_for
 from ndengine.result import Dissection, LayerResult
 from ndengine.result_record import RECORD
 from ndengine.score import Summary
@@ -185,8 +185,8 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             x=x,
             x_name=x_name,
             folder=found.folder,
-            model=str(settings.get("model", UNKNOWN)),
-            weights=str(settings.get("weights", UNKNOWN)),
+            model=settings["model"],
+            weights=settings["weights"],
             layer=name,
             page="report/index.html" if alone else f"report/{layer.folder}/index.html",
             geometry=layer.geometry,
@@ -197,7 +197,7 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             images=len(dissection.image_names),
             settings=settings,
             provenance=dissection.provenance,
-            published=published_of(settings, name),
+            published=published_for(settings, name),
         )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ndengine.compare.changes import Change, Changes
 from ndengine.compare.comparison import Comparison
 from ndengine.compare.differences import Block, Difference
-from ndengine.compare.entries import UNKNOWN, Entry
+from ndengine.compare.entries import Entry
 from ndengine.compare.figures import Side, curve_figure, sides_figure
 from ndengine.models.zoo.published import Published
 from ndengine.report.figures import colour
@@ -118,9 +118,9 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
     kinds: tuple[tuple[str, str, Callable[[Entry], str]], ...] = (
         ("network", "networks", lambda e: e.model),
         ("layer", "layers", lambda e: e.layer),
-        ("dataset", "datasets", lambda e: str(e.settings.get("data", UNKNOWN))),
+        ("dataset", "datasets", lambda e: str(e.settings["data"])),
         ("images", "numbers of images", lambda e: f"{e.images:,}"),
-        ("preset", "presets", lambda e: str(e.settings.get("preset", UNKNOWN))),
+        ("preset", "presets", lambda e: str(e.settings["preset"])),
     )
     for one, many, value in kinds:
         found = list(dict.fromkeys(value(entry) for entry in entries))

@@ -22,7 +22,7 @@ HASH = re.compile(r"-([0-9a-f]{8,})\.")  # as in vgg16-397923af.pth: the first d
 
 
 class FetchError(ModelError):
-    """A URL that did not give its file; ``reason`` says why in a few words."""
+    """A file that its servers did not give; ``reason`` says why in a few words."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -92,9 +92,10 @@ def _fetch_any(urls: Sequence[str], target: Path, progress: Progress) -> tuple[P
     if len(failures) == 1:
         raise failures[0]
     tried = ", ".join(f"{url} ({failure.reason})" for url, failure in zip(urls, failures, strict=True))
-    raise ModelError(
+    raise FetchError(
         f"{target.name} can't be fetched from {tried}; run again later, or get it elsewhere and put it into "
-        f"{target.parent} or give it with --weights FILE."
+        f"{target.parent} or give it with --weights FILE.",
+        "no server gives it",
     )
 
 

@@ -26,6 +26,8 @@ from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
+from ndengine.models.zoo.build import build_row
+from ndengine.models.zoo.rows import find_row, rows
 from ndengine.progress import SILENT, Progress
 
 USUAL_SIZE = (224, 224)  # where neither the caller nor the network names one
@@ -55,6 +57,10 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    rotate : float or None
+        The power of the rotation that the benchmark puts the network's units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -66,6 +72,8 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    rotate: float | None = None
+    rotate_seed: int | None = None
 
 
 def load_model(
@@ -84,7 +92,8 @@ def load_model(
     Parameters
     ----------
     model : str
-        A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
+        A torchvision name, ``scenesnet``, a network of the benchmark (:mod:`ndengine.models.zoo.rows`),
+        ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
     layers : sequence of str
@@ -115,8 +124,10 @@ def load_model(
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
-    if asked.state is not None and not built.sha256:
-        fit_weights(built.module, asked.state, trace, found, model_name=model, source=weights)
+    state = asked.state if built.state is None and not built.sha256 else built.state
+    if state is not None:
+        source = built.weights if weights == "default" else weights
+        fit_weights(built.module, state, trace, found, model_name=model, source=source)
     return LoadedModel(
         built.module,
         model,
@@ -127,6 +138,8 @@ def load_model(
         built.size,
         size,
         tuple(found),
+        built.rotate,
+        built.rotate_seed,
     )
 
 
@@ -156,6 +169,9 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
             default_layers=(scenesnet.DEFAULT_LAYER,),
             size=scenesnet.INPUT_SIZE,
         )
+    row = find_row(model)
+    if row is not None:
+        return build_row(row, asked, origin, seed, cache, progress)
     if model.startswith("timm:"):
         return _build_timm(model, is_default, origin)
     if ":" in model:
@@ -165,7 +181,7 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
-        raise ModelError(_unknown(model, [*names, "scenesnet"]))
+        raise ModelError(_unknown(model, [*names, "scenesnet", *(row.name for row in rows())]))
     return _build_torchvision(models, model, asked, origin, cache, progress)
 
 

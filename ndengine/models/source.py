@@ -47,6 +47,12 @@ class Built:
         Rows and columns of the input that it was made for.
     fixed_size : bool
         Whether it gets images of that size unless another is asked for, whatever the size of the dataset's.
+    state : dict or None
+        Tensors that are yet to be fitted to it, where they are not those that were asked for by file.
+    rotate : float or None
+        The power of the rotation that the benchmark puts its units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -56,3 +62,6 @@ class Built:
     default_layers: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     fixed_size: bool = False
+    state: State | None = None
+    rotate: float | None = None
+    rotate_seed: int | None = None

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from ndengine.errors import ModelError
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.zoo import alexnet
 from ndengine.models.zoo.published import CATEGORIES, find_published
 from ndengine.models.zoo.resnet152 import STAGES, block_names, resnet152_torch, sums
-from ndengine.models.zoo.row import Row
-from ndengine.models.zoo.rows import ITERATIONS, families, find_row, rows
+from ndengine.models.zoo.row import FAMILIES, Row
+from ndengine.models.zoo.rows import ITERATIONS, find_row, known_row, rows
 
 ROWS = pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
 
@@ -35,10 +36,18 @@ def test_all_57_networks_have_a_row() -> None:
         "iterations": 20,
     }
     assert Counter(row.family for row in rows()) == count
-    assert families() == tuple(count)
+    assert tuple(count) == FAMILIES == tuple(dict.fromkeys(row.family for row in rows()))
     assert len({row.name for row in rows()}) == 57 == len(rows())
     assert find_row("alexnet-places205").name == "alexnet-places205"  # type: ignore[union-attr]
     assert find_row("alexnet") is None
+
+
+def test_an_unknown_name_is_told_close_ones() -> None:
+    assert known_row("audio") is find_row("audio")
+    with pytest.raises(ModelError, match=r"no network 'vgg16-place205': close names are vgg16-places205, .*`ndengine"):
+        known_row("vgg16-place205")
+    with pytest.raises(ModelError, match="no name comes close"):
+        known_row("qqq")
 
 
 @ROWS

@@ -76,7 +76,9 @@ class CaffeNetwork(nn.Module):
         A name with ``/`` is also known with ``-``, as in the released results: ``inception_5b-output``.
         """
         spelled = {name.replace("/", "-"): path for name, path in self._aliases.items()}
-        return spelled | self._aliases
+        pairs = self.definition.synonyms.items()
+        others = {name: self._aliases[blob] for name, blob in pairs if blob in self._aliases}
+        return others | spelled | self._aliases
 
     def default_layer(self) -> str:
         """The last blob with positions that a convolution has named; empty where there is none."""

@@ -40,6 +40,13 @@ class Published:
     detectors_by_category: dict[str, int]
     unique_by_category: dict[str, int]
 
+    def sentence(self, name: str) -> str:
+        """The figures in words, as those of a network with a name."""
+        return (
+            f"Published for {name}, {self.layer}: {self.detectors} detectors among {self.units} units, {self.unique} "
+            f"unique detectors per category; that is on {DATA}, and other data give other numbers."
+        )
+
     def record(self) -> dict[str, Any]:
         """The figures as plain JSON values."""
         return {

@@ -14,6 +14,7 @@ from ndengine.models.zoo.published import Published
 Triple = tuple[float, float, float]
 Definer = Callable[[], CaffeDefinition]
 
+FAMILIES = ("alexnet", "googlenet", "vgg16", "resnet152", "self-supervised", "rotated", "iterations")
 MEAN: Triple = (109.5388, 118.6897, 124.6901)  # blue, green, red of pixels from 0 to 255
 
 

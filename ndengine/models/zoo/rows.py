@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from typing import Any
 
+from ndengine.errors import ModelError
 from ndengine.models.zoo import alexnet, googlenet, resnet152, selfsupervised, vgg16
 from ndengine.models.zoo.files import Edition, converted, netdissect, places365, unpublished
-from ndengine.models.zoo.published import find_published
+from ndengine.models.zoo.published import Published, find_published
 from ndengine.models.zoo.row import Definer, Row
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -34,9 +36,31 @@ def find_row(name: str) -> Row | None:
     return _rows_by_name().get(name)
 
 
-def families() -> tuple[str, ...]:
-    """The families, in the order of their rows."""
-    return tuple(dict.fromkeys(row.family for row in rows()))
+def published_for(settings: Mapping[str, Any], layer: str) -> Published | None:
+    """What was released of a layer that was dissected with these recorded settings.
+
+    None where the row's network was another than that of the run: one with drawn weights, or a rotated one.
+    """
+    row = find_row(settings["model"])
+    if row is None or settings.get("rotate") or (settings["weights"] == "random" and not row.is_random):
+        return None
+    return row.published_at(layer)
+
+
+def known_row(name: str) -> Row:
+    """The row of a name.
+
+    Raises
+    ------
+    ModelError
+        If there is none; close names are given.
+    """
+    row = find_row(name)
+    if row is None:
+        close = get_close_matches(name, _rows_by_name(), 4, 0.5)
+        hint = f"close names are {', '.join(close)}" if close else "no name comes close"
+        raise ModelError(f"The benchmark has no network {name!r}: {hint}; `ndengine models` lists them all.")
+    return row
 
 
 @lru_cache(maxsize=1)
@@ -76,14 +100,15 @@ def _alexnets() -> Iterator[Row]:
         "alexnet-places365-gap-wide",
         gap,
         partial(alexnet.caffenet_gap, CLASSES["places365"]),
-        architecture="CaffeNet with 768 units in conv5 and global pooling instead of fc6 and fc7",
+        architecture="CaffeNet, global pooling",
         layers=("conv5",),
+        note="Its conv5 has 768 units, whose mean over the map takes the place of fc6 and fc7.",
     )
     yield _alexnet(
         "alexnet-places365-gapplus",
         f"{gap}plus",
         partial(alexnet.caffenet_gap, CLASSES["places365"], more=768),
-        architecture="CaffeNet with conv6 behind conv5 and global pooling instead of fc6 and fc7",
+        architecture="CaffeNet, conv6, global pooling",
         layers=("conv5", "conv6"),
         note="Reconstructed: the network was only described, and that conv5 and conv6 have 768 units is a guess.",
     )
@@ -99,11 +124,11 @@ def _alexnets() -> Iterator[Row]:
         "alexnet-places205-nodropout",
         f"{places}_nodropout",
         partial(alexnet.caffenet, CLASSES["places205"], dropout=False),
-        architecture="CaffeNet, trained without dropout",
+        architecture="CaffeNet without dropout",
     )
     for number in (1, 2, 3, 4):
         repeat = f"repeat{number}"
-        architecture = "CaffeNet, trained again from other random weights"
+        architecture = "CaffeNet, trained again"
         yield _alexnet(f"alexnet-places205-{repeat}", f"{places}_{repeat}", on_places205, architecture=architecture)
 
 
@@ -161,9 +186,9 @@ def _resnets() -> Iterator[Row]:
             },
             published=find_published(torch),
             same=resnet152.sums(),
-            note="Two versions were dissected: one converted from Torch, whose layers go by numbers "
-            "(res5c is caffe.Eltwise_510), and Caffe's own; a stage's stride stands on the 3x3 convolution in the "
-            "former and on the first 1x1 convolution in the latter. Both take either names.",
+            note="There are two versions: one converted from Torch, whose layers go by numbers, and Caffe's own; the "
+            "stride of a stage stands on a 3x3 convolution in the former and on a 1x1 convolution in the latter. Both "
+            "take either names.",
         )
 
 
@@ -173,10 +198,10 @@ def _self_supervised() -> Iterator[Row]:
     for name, task, digits, define, architecture, note in (
         ("audio", "audio", "eb78354d", selfsupervised.audio, "AlexNet with batch norm", ""),
         ("colorization", "colorization", "", selfsupervised.colorization, "AlexNet without norms", one),
-        ("context", "deepcontext", "983efb8d", selfsupervised.context, "AlexNet without groups, conv1 padded", ""),
+        ("context", "deepcontext", "983efb8d", selfsupervised.context, "AlexNet without groups, padded", ""),
         ("crosschannel", "splitbrain", "", selfsupervised.crosschannel, "AlexNet without norms", colours),
-        ("egomotion", "egomotion", "a0a681d1", selfsupervised.egomotion, "AlexNet, batch norm behind ReLUs", ""),
-        ("frameorder", "videoorder", "883e5ce1", selfsupervised.frameorder, "AlexNet, batch norm from conv3 on", ""),
+        ("egomotion", "egomotion", "a0a681d1", selfsupervised.egomotion, "AlexNet, batch norm after ReLUs", ""),
+        ("frameorder", "videoorder", "883e5ce1", selfsupervised.frameorder, "AlexNet, batch norm from conv3", ""),
         ("moving", "learningbymoving", "6326bbff", selfsupervised.moving, "AlexNet", ""),
         ("objectcentric", "objectcentric", "95f20e7e", selfsupervised.objectcentric, "AlexNet", ""),
         ("puzzle", "solvingpuzzle", "51f91a86", selfsupervised.puzzle, "AlexNet", ""),
@@ -219,7 +244,7 @@ def _iterations() -> Iterator[Row]:
             f"places_iter_{iteration}",
             partial(alexnet.caffenet, CLASSES["places205"]),
             family="iterations",
-            architecture="CaffeNet, while it was trained",
+            architecture="CaffeNet, still training",
             layers=CONVOLUTIONS[2:],
             iteration=iteration,
         )
