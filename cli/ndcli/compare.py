@@ -118,12 +118,12 @@ def _print_differences(comparison: Comparison) -> None:
     told = [d for d in comparison.differences if d.block != "how"]
     if not told:
         return
-    if len(comparison.entries) <= FEW:
-        print_table(
-            "Settings that differ",
-            ("setting", *(e.title for e in comparison.entries)),
-            [(d.name, *d.values) for d in told],
-        )
+    from ndengine.compare.differences import results_to_show
+
+    titles, places = results_to_show(told, comparison.entries)
+    if len(titles) <= FEW:
+        rows = [(d.name, *(d.values[place] for place in places)) for d in told]
+        print_table("Settings that differ", ("setting", *titles), rows, left=1 + len(titles))
     else:
         say(f"Settings that differ: {', '.join(d.name for d in told)}.")
 

@@ -83,10 +83,9 @@ class Comparison:
         for pair in self.changes:
             before, after = self.entries[pair.before], self.entries[pair.after]
             for change in pair.rows:
-                cells = (before.label, after.label, before.layer, change.unit, change.kind)
-                for name, value in zip(
-                    CHANGE_COLUMNS, (*cells, *change.before, *change.after, change.size), strict=True
-                ):
+                cells: list[Cell] = [before.label, after.label, before.layer, change.unit, change.kind]
+                cells += [*change.before, *change.after, change.size]
+                for name, value in zip(CHANGE_COLUMNS, cells, strict=True):
                     columns[name].append(value)
         return columns
 

@@ -53,6 +53,19 @@ def find_differences(entries: Sequence[Entry]) -> tuple[Difference, ...]:
     return tuple(difference for found in blocks.values() for difference in found)
 
 
+def results_to_show(differences: Sequence[Difference], entries: Sequence[Entry]) -> tuple[list[str], list[int]]:
+    """Titles and places of the entries to show: one for each result, or its layers where they differ."""
+    shown: dict[tuple[str, tuple[str, ...]], int] = {}
+    for place, entry in enumerate(entries):
+        shown.setdefault((entry.label, tuple(d.values[place] for d in differences)), place)
+    labels = [label for label, _ in shown]
+    titles = [
+        label if labels.count(label) == 1 else entries[place].title
+        for label, place in zip(labels, shown.values(), strict=True)
+    ]
+    return titles, list(shown.values())
+
+
 def facts_of(entry: Entry) -> dict[str, str]:
     """Everything about a result that another one may differ in, as plain text by dotted name."""
     # A result of before a setting was there has its default.
@@ -65,11 +78,11 @@ def facts_of(entry: Entry) -> dict[str, str]:
         IN_FORCE: entry.geometry,
         "min_images in force": entry.min_images,
         "images": entry.images,
-        "weights checksum": model.get("weights_sha256"),
+        "weights checksum": _digits(model.get("weights_sha256")),
         "input size": model.get("input_size"),
         "preprocessing": model.get("preprocessing"),
         "dataset": dataset.get("name"),
-        "dataset fingerprint": dataset.get("fingerprint"),
+        "dataset fingerprint": _digits(dataset.get("fingerprint")),
         **{key: known.get(key) for key in ("versions", "machine", "gpu", "multiplies_bfloat16")},
     }
     return {**facts, **_flat({key: value for key, value in told.items() if value is not None})}
@@ -101,6 +114,11 @@ def cautions(differences: Sequence[Difference], entries: Sequence[Entry]) -> lis
 
 def _is_knob(name: str) -> bool:
     return name.startswith(("knobs.", "min_images", "categories", IN_FORCE))
+
+
+def _digits(checksum: Any) -> str | None:
+    """As many digits of a checksum as it takes to tell two apart."""
+    return None if checksum is None else str(checksum)[:12]
 
 
 def _table(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:

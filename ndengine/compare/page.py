@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ndengine.compare.changes import Change, Changes
 from ndengine.compare.comparison import Comparison
-from ndengine.compare.differences import Block, Difference
+from ndengine.compare.differences import Block, Difference, results_to_show
 from ndengine.compare.entries import Entry
 from ndengine.compare.figures import Side, curve_figure, sides_figure
 from ndengine.models.zoo.published import Published
@@ -219,7 +219,7 @@ def _blocks(differences: Sequence[Difference], entries: Sequence[Entry]) -> list
         rows = [difference for difference in differences if difference.block == key]
         if not rows:
             continue
-        titles, places = _by_result(rows, entries)
+        titles, places = results_to_show(rows, entries)
         if len(titles) <= SIDE_BY_SIDE:
             head, body = ["", *titles], [[row.name, *(row.values[place] for place in places)] for row in rows]
         else:
@@ -227,19 +227,6 @@ def _blocks(differences: Sequence[Difference], entries: Sequence[Entry]) -> list
             body = [[title, *(row.values[p] for row in rows)] for title, p in zip(titles, places, strict=True)]
         blocks.append({"heading": heading, "head": head, "body": body, "folded": key == "how"})
     return blocks
-
-
-def _by_result(rows: Sequence[Difference], entries: Sequence[Entry]) -> tuple[list[str], list[int]]:
-    """Titles and places of the entries to show: one for each result, or its layers where they differ."""
-    shown: dict[tuple[str, tuple[str, ...]], int] = {}
-    for place, entry in enumerate(entries):
-        shown.setdefault((entry.label, tuple(row.values[place] for row in rows)), place)
-    labels = [label for label, _ in shown]
-    titles = [
-        label if labels.count(label) == 1 else entries[place].title
-        for label, place in zip(labels, shown.values(), strict=True)
-    ]
-    return titles, list(shown.values())
 
 
 def _pair(comparison: Comparison, changes: Changes, folder: Path, colours: Mapping[str, str]) -> Pair:

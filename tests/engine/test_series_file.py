@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from ndengine.provenance import usable_cores
 from ndengine.series import Series, SeriesRun, read_series
 from ndengine.series.values import OPTIONS
 from ndengine.settings import Settings, knobs_of
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = [
+    (name, block)
+    for name in ("README.md", "ndengine/SERIES.md")
+    for block in re.findall(r"```toml\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL)
+]
 
 
 @pytest.fixture
@@ -226,3 +234,12 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_series_made_in_python_is_checked_too() -> None:
     with pytest.raises(SeriesError, match="The series has two runs called 'a'"):
         Series((SeriesRun("a", Settings()), SeriesRun("a", Settings(seed=1))))
+
+
+@pytest.mark.parametrize("block", [block for _, block in EXAMPLES], ids=[name for name, _ in EXAMPLES])
+def test_the_series_of_the_documentation_are_understood(written, block: str) -> None:  # type: ignore[no-untyped-def]
+    assert len(read_series(written(block)).runs) >= 2
+
+
+def test_the_documentation_has_series() -> None:
+    assert len(EXAMPLES) >= 5
