@@ -76,23 +76,23 @@ def print_comparison(comparison: Comparison) -> None:
     axes = list(dict.fromkeys(e.x_name for e in entries if e.x_name))
     axis = [axes[0] if len(axes) == 1 else "x"] if axes else []
     columns = ("result", "layer", *axis, "unique per category", "unique top-label", "detectors", "units", "dead")
-    rows = []
-    for e in entries:
+    rows, published = [], comparison.published_after()
+    for place, e in enumerate(entries):
         s = e.summary
         x = ["" if e.x is None else f"{e.x:g}"] if axis else []
         rows.append((e.label, e.layer, *x, s.unique_per_category, s.unique_top_label, s.detectors, s.units, s.dead))
-        if p := e.published:
+        if p := published.get(place):
             empty = [""] * len(axis)
             rows.append((f"  {PUBLISHED}", p.layer, *empty, p.unique, "", p.detectors, p.units, ""))
     print_table(comparison.title, columns, rows, left=2)
     for title, scheme in (("per category", "unique_per_category"), ("top-label", "unique_top_label")):
         cells = []
-        for e in entries:
+        for place, e in enumerate(entries):
             counts = (getattr(e.summary.by_category.get(c), scheme, "") for c in comparison.categories)
             cells.append((e.label, e.layer, *counts))
-            if e.published and scheme == "unique_per_category":
-                known = (e.published.unique_by_category.get(c, "") for c in comparison.categories)
-                cells.append((f"  {PUBLISHED}", e.published.layer, *known))
+            if (p := published.get(place)) and scheme == "unique_per_category":
+                known = (p.unique_by_category.get(c, "") for c in comparison.categories)
+                cells.append((f"  {PUBLISHED}", p.layer, *known))
         print_table(
             f"Unique detectors by category ({title})", ("result", "layer", *comparison.categories), cells, left=2
         )

@@ -13,6 +13,7 @@ from ndengine.compare.curves import Curve
 from ndengine.compare.differences import Difference
 from ndengine.compare.entries import Entry
 from ndengine.errors import ResultError
+from ndengine.models.zoo.published import Published
 from ndengine.score import CategorySummary
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class Comparison:
         if any(entry.published for entry in self.entries):
             rows = [{**row, **_published(e, self.categories)} for row, e in zip(rows, self.entries, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+    def published_after(self) -> dict[int, Published]:
+        """What was published, each figure once: by the place of the last entry that it stands beside."""
+        last: dict[tuple[str, str], tuple[int, Published]] = {}
+        for place, entry in enumerate(self.entries):
+            if known := entry.published:
+                last[known.network, known.layer] = (place, known)
+        return dict(last.values())
 
     def place_of(self, entry: Entry) -> str:
         """An entry's folder as seen from the comparison's, so that both can be moved together."""

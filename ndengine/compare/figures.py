@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ndengine.compare.axes import Axis, axis_for, counts_to, tick_text
 from ndengine.compare.curves import Curve
 from ndengine.report.figures import colour
-from ndengine.report.svg import dot, length_of, line, rect, shorten, svg, text_at
+from ndengine.report.svg import dot, length_of, line, rect, shorten, shorten_inside, svg, text_at
 
 LINE = 15  # pixels between two labels, so that neither touches the other
 
@@ -43,7 +43,7 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str]) -> Markup:
     categories : sequence of str
         All categories, in the order of their colours.
     """
-    names = [shorten(side.label, 30) for side in sides]
+    names = [shorten_inside(side.label, 28) for side in sides]
     label = 10 + round(
         6.6 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6])
     )

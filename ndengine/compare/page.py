@@ -137,8 +137,8 @@ def _axis_name(entries: Sequence[Entry]) -> str:
 
 
 def _lines(comparison: Comparison, folder: Path) -> list[Line]:
-    lines = []
-    for entry in comparison.entries:
+    lines, published = [], comparison.published_after()
+    for place, entry in enumerate(comparison.entries):
         summary = entry.summary
         lines.append(
             Line(
@@ -154,8 +154,8 @@ def _lines(comparison: Comparison, folder: Path) -> list[Line]:
                 published=False,
             )
         )
-        if entry.published:
-            lines.append(_published_line(entry.published, comparison.categories))
+        if place in published:
+            lines.append(_published_line(published[place], comparison.categories))
     return lines
 
 
@@ -179,8 +179,8 @@ def _cell(found: CategorySummary | None) -> Cell:
 
 
 def _sides(comparison: Comparison) -> list[Side]:
-    sides = []
-    for entry in comparison.entries:
+    sides, published = [], comparison.published_after()
+    for place, entry in enumerate(comparison.entries):
         by_category = entry.summary.by_category
         sides.append(
             Side(
@@ -190,10 +190,8 @@ def _sides(comparison: Comparison) -> list[Side]:
                 {name: found.unique_top_label for name, found in by_category.items()},
             )
         )
-        if entry.published:
-            sides.append(
-                Side(f"published: {entry.published.network}", entry.layer, entry.published.unique_by_category, None)
-            )
+        if known := published.get(place):
+            sides.append(Side(f"published: {known.network}", known.layer, known.unique_by_category, None))
     return sides
 
 
