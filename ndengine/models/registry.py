@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,10 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet
 from ndengine.models.aliases import layer_aliases
+from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
+from ndengine.models.caffe.caffemodel import read_caffemodel
+from ndengine.models.caffe.network import CaffeNetwork
+from ndengine.models.caffe.source import build_prototxt, is_prototxt
 from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
@@ -84,7 +88,8 @@ def load_model(
     Parameters
     ----------
     model : str
-        A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
+        A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory``, ``file.py:factory`` or a Caffe
+        network's ``FILE.prototxt``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
     layers : sequence of str
@@ -108,15 +113,13 @@ def load_model(
         If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another
         network's.
     """
-    asked = Asked(weights)
-    if weights not in ("default", "random"):
-        asked = Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
+    asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
-    if asked.state is not None and not built.sha256:
-        fit_weights(built.module, asked.state, trace, found, model_name=model, source=weights)
+    if not built.sha256 and (state := _state_for(built.module, asked, model)) is not None:
+        fit_weights(built.module, state, trace, found, model_name=model, source=weights)
     return LoadedModel(
         built.module,
         model,
@@ -135,6 +138,27 @@ def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
     is_factory = ":" in model and not model.startswith("timm:")
     built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
     return built.module, built.size
+
+
+def _read(weights: str) -> Asked:
+    if weights in ("default", "random"):
+        return Asked(weights)
+    path = Path(weights)
+    if path.suffix.lower() == CAFFEMODEL:
+        return Asked(weights, blobs=read_caffemodel(path), sha256=hash_file(path))
+    return Asked(weights, read_weights(path), sha256=hash_file(path))
+
+
+def _state_for(module: nn.Module, asked: Asked, model: str) -> State | None:
+    """A file's tensors as the network calls them; None where no file was asked for."""
+    if asked.blobs is None:
+        return asked.state
+    if not isinstance(module, CaffeNetwork):
+        raise ModelError(
+            f"{asked.text} holds a Caffe network's weights and {model} is none; give --model its prototxt, or "
+            "--weights a state dict."
+        )
+    return module.state_of(asked.blobs)
 
 
 def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
@@ -156,6 +180,8 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
             default_layers=(scenesnet.DEFAULT_LAYER,),
             size=scenesnet.INPUT_SIZE,
         )
+    if is_prototxt(model):
+        return replace(build_prototxt(model, asked), weights=origin)
     if model.startswith("timm:"):
         return _build_timm(model, is_default, origin)
     if ":" in model:
