@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ndengine.models.caffe.caffemodel import Blobs
 from ndengine.models.preprocess import ASSUMED, Preprocessing
 from ndengine.models.weights import State
 
@@ -20,12 +21,15 @@ class Asked:
         ``default``, ``random``, ``none`` (an architecture alone) or the file.
     state : dict or None
         The file's tensors by name.
+    blobs : dict or None
+        Where it is a caffemodel, the file's tensors by layer; what they are called depends on the network.
     sha256 : str
         The file's checksum.
     """
 
     text: str
     state: State | None = None
+    blobs: Blobs | None = None
     sha256: str = ""
 
 
