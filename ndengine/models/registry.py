@@ -59,6 +59,8 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    file_sha256 : str
+        Of the file that defines the network; empty where that is code.
     """
 
     module: nn.Module
@@ -70,6 +72,7 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    file_sha256: str = ""
 
 
 def load_model(
@@ -130,6 +133,7 @@ def load_model(
         built.size,
         size,
         tuple(found),
+        built.file_sha256,
     )
 
 

@@ -51,6 +51,8 @@ class Built:
         Rows and columns of the input that it was made for.
     fixed_size : bool
         Whether it gets images of that size unless another is asked for, whatever the size of the dataset's.
+    file_sha256 : str
+        Checksum of the file that defines it; empty where that is code.
     """
 
     module: nn.Module
@@ -60,3 +62,4 @@ class Built:
     default_layers: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     fixed_size: bool = False
+    file_sha256: str = ""
