@@ -61,6 +61,8 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    file_sha256 : str
+        Of the file that defines the network; empty where that is code.
     rotate : float or None
         The power of the rotation that the benchmark puts the network's units through; None for none.
     rotate_seed : int or None
@@ -76,6 +78,7 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    file_sha256: str = ""
     rotate: float | None = None
     rotate_seed: int | None = None
 
@@ -140,6 +143,7 @@ def load_model(
         built.size,
         size,
         tuple(found),
+        built.file_sha256,
         built.rotate,
         built.rotate_seed,
     )

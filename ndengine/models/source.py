@@ -51,6 +51,8 @@ class Built:
         Rows and columns of the input that it was made for.
     fixed_size : bool
         Whether it gets images of that size unless another is asked for, whatever the size of the dataset's.
+    file_sha256 : str
+        Checksum of the file that defines it; empty where that is code.
     state : dict or None
         Tensors that are yet to be fitted to it, where they are not those that were asked for by file.
     rotate : float or None
@@ -66,6 +68,7 @@ class Built:
     default_layers: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     fixed_size: bool = False
+    file_sha256: str = ""
     state: State | None = None
     rotate: float | None = None
     rotate_seed: int | None = None

@@ -55,7 +55,9 @@ def read_caffemodel(path: Path) -> Blobs:
     except ValueError:
         raise ModelError(f"{path} is empty; get it again.") from None
     except OSError as error:
-        raise ModelError(f"{path} can't be read ({error.strerror}); give --weights an existing file.") from None
+        raise ModelError(
+            f"{path} can't be read ({error.strerror}); give --weights an existing file, default or random."
+        ) from None
     return parse_caffemodel(np.frombuffer(mapped, np.uint8), str(path))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ndengine.errors import ModelError
 from ndengine.models.caffe.network import build_network
 from ndengine.models.caffe.prototxt import SUFFIXES, Prototxt, read_prototxt
+from ndengine.models.download import hash_file
 from ndengine.models.preprocess import Preprocessing
 from ndengine.models.source import Asked, Built
 
@@ -49,6 +50,7 @@ def build_prototxt(model: str, asked: Asked) -> Built:
         default_layers=(layer,) if layer else (),
         size=network.size,
         fixed_size=True,
+        file_sha256=hash_file(Path(model)),
     )
 
 

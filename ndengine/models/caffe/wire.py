@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ndengine.errors import ModelError
 
 VARINT, EIGHT, BYTES, FOUR = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which Caffe has never had
-MOST_FIELDS = 1_000_000  # of a file, runs of equal fields counted once; ResNet-152's has 20,000
+MOST_FIELDS = 2**18  # of a file, runs of equal fields counted once; ResNet-152's has 20,000
 _FIRST_LOOK = 64  # repetitions of a tag, twice as many each time that all are the same
 
 

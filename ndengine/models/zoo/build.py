@@ -9,6 +9,7 @@ from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.prototxt import read_prototxt
+from ndengine.models.download import hash_file
 from ndengine.models.preprocess import Preprocessing
 from ndengine.models.source import Asked, Built
 from ndengine.models.weights import State, read_weights
@@ -59,6 +60,7 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
         row.layers[-1:],
         network.size,
         fixed_size=True,
+        file_sha256=hash_file(prototxt) if prototxt else "",
         state=state,
         rotate=row.rotate,
         rotate_seed=row.rotate_seed,
