@@ -19,10 +19,11 @@ from ndengine.errors import ModelError
 from ndengine.models import registry
 from ndengine.models.caffe.modules import InnerProduct
 from ndengine.models.caffe.network import CaffeNetwork, build_network
+from ndengine.models.caffe.prototxt import read_prototxt
 from ndengine.models.download import hash_file
 from ndengine.models.registry import load_model
 from ndengine.models.source import Asked
-from ndengine.models.zoo.build import build_row
+from ndengine.models.zoo.build import build_row, name_by_position
 from ndengine.models.zoo.fetch import get_weights
 from ndengine.models.zoo.files import Edition, RemoteFile
 from ndengine.models.zoo.resnet152 import resnet152, resnet152_torch
@@ -108,8 +109,6 @@ def test_fully_connected_layers_of_a_conversion_are_counted_on(tmp_path: Path) -
         for ours, path in fully.items()
         for end in ("weight", "bias")
     }
-    from ndengine.models.zoo.build import name_by_position
-
     assert name_by_position(state, network).keys() == {"fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias"}
     assert name_by_position({"features.99.weight": torch.zeros(1)}, network).keys() == {"features.99.weight"}
     assert name_by_position({"conv1.weight": torch.zeros(1)}, network).keys() == {"conv1.weight"}
@@ -176,6 +175,7 @@ def test_a_prototxt_beside_a_caffemodel_decides(prototxt: str, tmp_path: Path) -
     assert isinstance(model.module, CaffeNetwork)
     assert model.module.definition.name == "as published"
     assert model.weights == f"{tmp_path / 'net.caffemodel'} with {prototxt}"
+    assert model.file_sha256 == hash_file(tmp_path / prototxt)
     assert same_weights(model.module, expected, "conv5")
     assert model.module.state_dict()["fc8.weight"].shape == (8, 8)
 
@@ -290,8 +290,6 @@ def test_batch_norm_in_one_layer(tmp_path: Path) -> None:
     blobs = [draw.uniform(0.5, 2, (1, 4)).astype(np.float32) for _ in range(4)]
     convolution = [draw.normal(size=(4, 3, 1, 1)).astype(np.float32), np.zeros(4, np.float32)]
     (tmp_path / "net.prototxt").write_text(BN_TEXT)
-    from ndengine.models.caffe.prototxt import read_prototxt
-
     definition = read_prototxt(tmp_path / "net.prototxt").definition
     file = tmp_path / "net.caffemodel"
     file.write_bytes(caffemodel_bytes(definition, {"conv": convolution, "bn": blobs}))
