@@ -44,9 +44,7 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str]) -> Markup:
         All categories, in the order of their colours.
     """
     names = [shorten_inside(side.label, 28) for side in sides]
-    label = 10 + round(
-        6.6 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6])
-    )
+    label = 10 + round(8 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6]))
     width, row, thick = 380, 46, 13
     most = max((sum(c.values()) for side in sides for c in (side.per_category, side.top_label or {})), default=0)
     parts, sentences = [], []

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,10 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet
 from ndengine.models.aliases import layer_aliases
+from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
+from ndengine.models.caffe.caffemodel import read_caffemodel
+from ndengine.models.caffe.network import CaffeNetwork
+from ndengine.models.caffe.source import build_prototxt, is_prototxt
 from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
@@ -57,6 +61,8 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    file_sha256 : str
+        Of the file that defines the network; empty where that is code.
     rotate : float or None
         The power of the rotation that the benchmark puts the network's units through; None for none.
     rotate_seed : int or None
@@ -72,6 +78,7 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    file_sha256: str = ""
     rotate: float | None = None
     rotate_seed: int | None = None
 
@@ -93,7 +100,7 @@ def load_model(
     ----------
     model : str
         A torchvision name, ``scenesnet``, a network of the benchmark (:mod:`ndengine.models.zoo.rows`),
-        ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
+        ``timm:NAME``, ``package.module:factory``, ``file.py:factory`` or a Caffe network's ``FILE.prototxt``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
     layers : sequence of str
@@ -117,14 +124,12 @@ def load_model(
         If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another
         network's.
     """
-    asked = Asked(weights)
-    if weights not in ("default", "random"):
-        asked = Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
+    asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
-    state = asked.state if built.state is None and not built.sha256 else built.state
+    state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
         source = built.weights if weights == "default" else weights
         fit_weights(built.module, state, trace, found, model_name=model, source=source)
@@ -138,6 +143,7 @@ def load_model(
         built.size,
         size,
         tuple(found),
+        built.file_sha256,
         built.rotate,
         built.rotate_seed,
     )
@@ -148,6 +154,27 @@ def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
     is_factory = ":" in model and not model.startswith("timm:")
     built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
     return built.module, built.size
+
+
+def _read(weights: str) -> Asked:
+    if weights in ("default", "random"):
+        return Asked(weights)
+    path = Path(weights)
+    if path.suffix.lower() == CAFFEMODEL:
+        return Asked(weights, blobs=read_caffemodel(path), sha256=hash_file(path))
+    return Asked(weights, read_weights(path), sha256=hash_file(path))
+
+
+def _state_for(module: nn.Module, asked: Asked, model: str) -> State | None:
+    """A file's tensors as the network calls them; None where no file was asked for."""
+    if asked.blobs is None:
+        return asked.state
+    if not isinstance(module, CaffeNetwork):
+        raise ModelError(
+            f"{asked.text} holds a Caffe network's weights and {model} is none; give --model its prototxt, or "
+            "--weights a state dict."
+        )
+    return module.state_of(asked.blobs)
 
 
 def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
@@ -171,7 +198,9 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
         )
     row = find_row(model)
     if row is not None:
-        return build_row(row, asked, origin, seed, cache, progress)
+        return build_row(row, asked, seed, cache, progress)
+    if is_prototxt(model):
+        return replace(build_prototxt(model, asked), weights=origin)
     if model.startswith("timm:"):
         return _build_timm(model, is_default, origin)
     if ":" in model:

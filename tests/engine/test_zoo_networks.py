@@ -17,7 +17,7 @@ from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.registry import load_model
 from ndengine.models.trace import Trace, trace_model
 from ndengine.models.zoo.row import Row
-from ndengine.models.zoo.rows import find_row, rows
+from ndengine.models.zoo.rows import known_row, rows
 from ndengine.settings import Settings, knobs_of
 from ndkernels.grid import Field, centres
 
@@ -64,8 +64,7 @@ RESNETS = {
 @lru_cache(maxsize=1)
 def network(name: str, naming: str = "") -> tuple[CaffeNetwork, Trace]:
     """A row's network, and how it runs."""
-    row = find_row(name)
-    assert row is not None
+    row = known_row(name)
     built = build_network(row.definition(naming), random=False)
     return built, trace_model(built, (row.size, row.size))
 
@@ -204,12 +203,20 @@ QUICK = (
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_run_with_random_weights(name: str, tmp_path: Path, scenes: Path) -> None:
-    row = find_row(name)
-    assert row is not None
-    dissect(row, tmp_path, scenes)
+    dissect(known_row(name), tmp_path, scenes)
+
+
+def test_a_rotated_row_is_not_run_as_if_it_were_not_rotated(tmp_path: Path, scenes: Path) -> None:
+    with pytest.raises(
+        ModelError, match="alexnet-places205-rotated-080 puts the units of its layers through a rotation"
+    ):
+        dissect(known_row("alexnet-places205-rotated-080"), tmp_path, scenes)
+
+
+SLOW = [row for row in rows() if row.name not in QUICK and row.rotate is None]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [r for r in rows() if r.name not in QUICK], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SLOW, ids=lambda row: row.name)
 def test_a_run_of_every_row_with_random_weights(row: Row, tmp_path: Path, scenes: Path) -> None:
     dissect(row, tmp_path, scenes)

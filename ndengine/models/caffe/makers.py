@@ -11,6 +11,7 @@ from math import prod
 from torch import nn
 
 from ndengine.models.caffe import modules
+from ndengine.models.caffe.bn import BN
 from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer
 
 Shape = tuple[int, ...]
@@ -100,10 +101,8 @@ def _convolution(options: Options, bottoms: Sequence[Shape]) -> Made:
     _axis_one(options, bottoms)
     outputs = options.integer("num_output", None, 1)
     groups = options.integer("group", 1, 1)
-    kernel = options.pair("kernel_size", "kernel_h", "kernel_w", None, 1)
-    stride = options.pair("stride", "stride_h", "stride_w", 1, 1)
-    padding = options.pair("pad", "pad_h", "pad_w", 0, 0)
-    dilation = options.pair("dilation", "dilation_h", "dilation_w", 1, 1)
+    kernel, stride = options.pair("kernel_size", None, 1), options.pair("stride", 1, 1)
+    padding, dilation = options.pair("pad", 0, 0, alone=True), options.pair("dilation", 1, 1)
     bias = options.flag("bias_term", True)
     if channels % groups or outputs % groups:
         raise InvalidLayer(f"has group: {groups}, which does not divide {channels} and {outputs} channels")
@@ -135,9 +134,8 @@ def _pooling(options: Options, bottoms: Sequence[Shape]) -> Made:
         raise UnsupportedLayer("pool: STOCHASTIC")
     ceil = options.word("round_mode", ("CEIL", "FLOOR")) == "CEIL"
     is_global = options.flag("global_pooling", False)
-    kernel = options.pair("kernel_size", "kernel_h", "kernel_w", 0 if is_global else None, 0 if is_global else 1)
-    stride = options.pair("stride", "stride_h", "stride_w", 1, 1)
-    padding = options.pair("pad", "pad_h", "pad_w", 0, 0)
+    kernel = options.pair("kernel_size", 0 if is_global else None, 0 if is_global else 1)
+    stride, padding = options.pair("stride", 1, 1), options.pair("pad", 0, 0)
     if is_global:
         if any(kernel) or any(padding) or stride != (1, 1):
             raise InvalidLayer("has global_pooling and a kernel, padding or stride")
@@ -170,6 +168,16 @@ def _batch_norm(options: Options, bottoms: Sequence[Shape]) -> Made:
     if eps <= 0:
         raise InvalidLayer(f"has eps: {eps:g} where a positive number is needed")
     return modules.BatchNorm(_channels(bottoms), eps), bottoms[0]
+
+
+def _bn(options: Options, bottoms: Sequence[Shape]) -> Made:
+    _count(bottoms, 1)
+    options.number("momentum", 0.9)  # only training has a use for it, and for the next one
+    options.flag("frozen", False)
+    eps = options.number("eps", 1e-5)
+    if eps <= 0:
+        raise InvalidLayer(f"has eps: {eps:g} where a positive number is needed")
+    return BN(_channels(bottoms), eps), bottoms[0]
 
 
 def _scale(options: Options, bottoms: Sequence[Shape]) -> Made:
@@ -295,6 +303,7 @@ _MAKERS: dict[str, Maker] = {
     "Pooling": _pooling,
     "LRN": _lrn,
     "BatchNorm": _batch_norm,
+    "BN": _bn,
     "Scale": _scale,
     "Bias": _bias,
     "Eltwise": _eltwise,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from ndengine.errors import ModelError
 from ndengine.models.caffe import modules
+from ndengine.models.caffe.blobs import tensors_of
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
 from ndengine.models.caffe.makers import MOST_PARAMETERS, MOST_VALUES, Shape, check_values, make_layer
 from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer
+
+State = dict[str, Tensor]
 
 MOST_ALIVE = 4 * MOST_VALUES  # values of all blobs that are needed at once, for one image
 IMAGE_CHANNELS = (3, 1)
@@ -79,6 +82,30 @@ class CaffeNetwork(nn.Module):
         pairs = self.definition.synonyms.items()
         others = {name: self._aliases[blob] for name, blob in pairs if blob in self._aliases}
         return others | spelled | self._aliases
+
+    def state_of(self, blobs: Mapping[str, Sequence[Tensor]]) -> State:
+        """A state dict from a caffemodel's blobs, in this network's names and shapes.
+
+        Parameters
+        ----------
+        blobs : mapping of str to sequence of Tensor
+            By the name of the layer.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Blobs that do not fit are among it, under names and in shapes that tell.
+        """
+        state: State = {}
+        for name, found in blobs.items():
+            path = self.paths.get(name)
+            if path is not None:
+                state |= {
+                    f"{path}.{key}": tensor for key, tensor in tensors_of(self.get_submodule(path), found).items()
+                }
+            elif found:
+                state.setdefault(f"{name}.blobs", found[0])
+        return state
 
     def default_layer(self) -> str:
         """The last blob with positions that a convolution has named; empty where there is none."""
@@ -167,6 +194,7 @@ class _Builder:
         self._memory: list[int] = []  # by place: the first place with the same memory
         self._steps: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
         self._parameters = 0
+        self._repeats: dict[str, int] = {}  # how many layers of a name there have been
 
     def build(self) -> None:
         self._take_image(self._network.definition.inputs)
@@ -256,10 +284,10 @@ class _Builder:
     def _path(self, name: str) -> str:
         """A name for a module: without dots, which part paths, and not one that modules use for themselves."""
         name = name.replace(".", "_") or "layer"
-        path, count = name, 1
+        path = name
         while path in self._network._modules or hasattr(self._network, path):
-            count += 1
-            path = f"{name}_{count}"
+            self._repeats[name] = self._repeats.get(name, 1) + 1
+            path = f"{name}_{self._repeats[name]}"
         return path
 
     def _finish(self) -> None:

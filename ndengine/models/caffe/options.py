@@ -10,7 +10,7 @@ from ndengine.models.caffe.definition import Option, Value
 MOST = 2**31 - 1  # Caffe's int
 # What a finished network's output does not depend on: how training begins, which code computes, how memory is saved.
 _OF_TRAINING = {"weight_filler", "bias_filler", "filler", "engine", "dropout_ratio", "moving_average_fraction"}
-_OF_TRAINING |= {"stable_prod_grad", "force_nd_im2col"}
+_OF_TRAINING |= {"stable_prod_grad", "force_nd_im2col", "slope_filler"}
 
 
 class InvalidLayer(Exception):  # noqa: N818
@@ -73,12 +73,25 @@ class Options:
             raise UnsupportedLayer(f"{name}: {_text(value)}")
         return str(value)
 
-    def pair(self, name: str, rows: str, columns: str, default: int | None, least: int) -> tuple[int, int]:
-        """A number for rows and one for columns: one field for both, the same field twice, or two fields."""
+    def pair(self, name: str, default: int | None, least: int, *, alone: bool = False) -> tuple[int, int]:
+        """A number for rows and one for columns: one field for both, the field twice, or two fields of their own.
+
+        Parameters
+        ----------
+        name : str
+            Of the field for both; those of their own end in ``_h`` and ``_w``, without ``_size``.
+        default : int, optional
+            Without one the field must be there.
+        least : int
+        alone : bool
+            Whether one of the two may be left out; it has the default then.
+        """
+        rows, columns = (f"{name.removesuffix('_size')}_{side}" for side in "hw")
         if rows in self or columns in self:
             if name in self:
                 raise InvalidLayer(f"has both {name} and {rows} or {columns}")
-            return self.integer(rows, default, least), self.integer(columns, default, least)
+            other = default if alone else None
+            return self.integer(rows, other, least), self.integer(columns, other, least)
         values = self._several(name)
         if len(values) > 2:
             raise UnsupportedLayer(f"{len(values)} times {name}")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
+from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.caffe.network import CaffeNetwork, build_network
+from ndengine.models.caffe.prototxt import read_prototxt
+from ndengine.models.download import hash_file
 from ndengine.models.preprocess import Preprocessing
 from ndengine.models.source import Asked, Built
 from ndengine.models.weights import State, read_weights
 from ndengine.models.zoo.fetch import get_weights, has_weights
+from ndengine.models.zoo.files import beside
 from ndengine.models.zoo.row import Row
 from ndengine.progress import Progress
 
-NUMBERED = re.compile(r"(features|classifier)\.([0-9]+)\.(\w+)")  # names of PyTorch's AlexNets and VGGs
+NUMBERED = re.compile(r"(features|classifier)\.([0-9]+)\.(\w+)")  # names in PyTorch's AlexNets and VGGs
 
 
-def build_row(row: Row, asked: Asked, origin: str, seed: int, cache: Path, progress: Progress) -> Built:
+def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
     """The network of a row, and the weights that are to be fitted to it.
 
     Parameters
@@ -24,11 +29,9 @@ def build_row(row: Row, asked: Asked, origin: str, seed: int, cache: Path, progr
     row : Row
     asked : Asked
         What was asked for as weights: by default, the row's own from the cache folder or from where they are
-        published.
-    origin : str
-        What was asked for, for people.
+        published. A prototxt beside a caffemodel decides what the network is.
     seed : int
-        Seed of random weights, which a row that was never trained has by default.
+        Of random weights, which a row that was never trained has by default.
     cache : Path
         The cache folder.
     progress : Progress
@@ -37,33 +40,47 @@ def build_row(row: Row, asked: Asked, origin: str, seed: int, cache: Path, progr
     Raises
     ------
     ModelError
-        If the weights are not to be had, or damaged.
+        If the weights are not to be had, or a file is damaged.
     """
-    draws = asked.text == "random" or (asked.text == "default" and row.is_random and not has_weights(row, cache))
-    state, sha256 = None, ""
-    if asked.text == "default" and not draws:
-        found = get_weights(row, cache, progress)
-        network = build_network(row.definition(), random=False, source=row.name)
-        state, sha256 = name_by_position(read_weights(found.weights), network), found.sha256
-        origin = str(found.weights)
-    else:
-        network = build_network(row.definition(), random=draws, source=row.name)
-        if draws:
-            origin = f"random, seed {seed}"
-        if asked.state is not None:
-            state = name_by_position(asked.state, network)
+    is_default = asked.text == "default"
+    draws = asked.text == "random" or (is_default and row.is_random and not has_weights(row, cache))
+    if is_default and not draws:
+        asked = _own(row, cache, progress)
+    prototxt = None if asked.blobs is None else beside(Path(asked.text))
+    network = build_network(_define(row, asked.blobs, prototxt), random=draws, source=str(prototxt or row.name))
+    state = asked.state and name_by_position(asked.state, network)
+    if asked.blobs is not None:
+        state = network.state_of(asked.blobs)
+    origin = f"{asked.text} with {prototxt.name}" if prototxt else asked.text
     return Built(
         network,
-        origin,
-        sha256,
+        f"random, seed {seed}" if draws else origin,
+        asked.sha256,
         Preprocessing(row.mean, channels="bgr", scale=255.0),
         row.layers[-1:],
-        (row.size, row.size),
+        network.size,
         fixed_size=True,
+        file_sha256=hash_file(prototxt) if prototxt else "",
         state=state,
         rotate=row.rotate,
         rotate_seed=row.rotate_seed,
     )
+
+
+def _own(row: Row, cache: Path, progress: Progress) -> Asked:
+    """A row's own weights."""
+    found = get_weights(row, cache, progress)
+    if found.weights.suffix == SUFFIX:
+        return Asked(str(found.weights), blobs=read_caffemodel(found.weights), sha256=found.sha256)
+    return Asked(str(found.weights), read_weights(found.weights), sha256=found.sha256)
+
+
+def _define(row: Row, blobs: Blobs | None, prototxt: Path | None) -> CaffeDefinition:
+    """What a prototxt says, else that one of a row's own definitions whose layers a caffemodel has most of."""
+    if prototxt is not None:
+        return row.name_layers(read_prototxt(prototxt).definition)
+    definitions = [row.definition(naming) for naming in row.definers]
+    return max(definitions, key=lambda d: len((blobs or {}).keys() & {layer.name for layer in d.layers}))
 
 
 def name_by_position(state: State, network: CaffeNetwork) -> State:

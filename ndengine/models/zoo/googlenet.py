@@ -35,7 +35,7 @@ def googlenet(classes: int, last: str = "loss3/classifier") -> CaffeDefinition:
             net.pool(f"pool{int(block[0]) - 1}/3x3_s2")
         inception(net, f"inception_{block}", units)
     net.add("Pooling", "pool5/7x7_s1", pool="AVE", kernel_size=7, stride=1)
-    net.add("Dropout", "pool5/drop_7x7_s1", in_place=True, dropout_ratio=0.4)
+    net.change("Dropout", "pool5/drop_7x7_s1", dropout_ratio=0.4)
     return net.scores(last, classes)
 
 

@@ -75,9 +75,7 @@ def resnet152_torch(classes: int) -> CaffeDefinition:
 
     def conv(units: int, kernel: int, *bottoms: str, stride: int = 1, relu: bool = True) -> str:
         net.conv(name("SpatialConvolution"), units, kernel, *bottoms, stride=stride, pad=kernel // 2, bias=False)
-        norm = name("BN")
-        net.batch_norm(norm)
-        net.scale(f"{norm}_scale")
+        net.change("BN", name("BN"))
         return net.relu(name("ReLU")) if relu else net.blob
 
     conv(64, 7, stride=2)

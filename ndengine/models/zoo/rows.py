@@ -110,7 +110,8 @@ def _alexnets() -> Iterator[Row]:
         partial(alexnet.caffenet_gap, CLASSES["places365"], more=768),
         architecture="CaffeNet, conv6, global pooling",
         layers=("conv5", "conv6"),
-        note="Reconstructed: the network was only described, and that conv5 and conv6 have 768 units is a guess.",
+        note="Reconstructed: the network was only described, and that conv5 and conv6 have 768 units is a guess. A "
+        "prototxt beside your file decides.",
     )
     yield _alexnet(
         "alexnet-places205-bn",
@@ -118,7 +119,7 @@ def _alexnets() -> Iterator[Row]:
         partial(alexnet.caffenet, CLASSES["places205"], batch_norm=True),
         architecture="CaffeNet with batch norm",
         note="Reconstructed: batch norm with scale and offset between each convolution and its ReLU, instead of the "
-        "local response norms, is a guess.",
+        "local response norms, is a guess. A prototxt beside your file decides.",
     )
     yield _alexnet(
         "alexnet-places205-nodropout",
@@ -193,7 +194,7 @@ def _resnets() -> Iterator[Row]:
 
 
 def _self_supervised() -> Iterator[Row]:
-    colours = "Reconstructed: which colours it got in 2017 was not published; here they are those of the other rows."
+    colours = "Reconstructed: which colours it got in 2017 was not published; here it gets those of the other rows."
     one = "It has one channel of input, and gets the mean over the three channels, as in 2017."
     for name, task, digits, define, architecture, note in (
         ("audio", "audio", "eb78354d", selfsupervised.audio, "AlexNet with batch norm", ""),

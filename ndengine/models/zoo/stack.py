@@ -24,12 +24,18 @@ class Stack:
         self.layers: list[CaffeLayer] = []
         self.blob = "data"  # what was written last
 
-    def add(self, kind: str, name: str, *bottoms: str, top: str = "", in_place: bool = False, **options: Option) -> str:
-        """Write a layer on, and give the name of its blob: the layer's own unless told otherwise."""
-        bottoms = bottoms or (self.blob,)
-        self.blob = bottoms[0] if in_place else top or name
-        self.layers.append(CaffeLayer(name, kind, bottoms, (self.blob,), options))
+    def add(self, kind: str, name: str, *bottoms: str, **options: Option) -> str:
+        """Write a layer on, and give the name of its blob, which is its own."""
+        self.blob = self._write(kind, name, bottoms or (self.blob,), name, options)
         return self.blob
+
+    def change(self, kind: str, name: str, **options: Option) -> str:
+        """Write on a layer that works in place, and give the name of the blob that it changes."""
+        return self._write(kind, name, (self.blob,), self.blob, options)
+
+    def _write(self, kind: str, name: str, bottoms: tuple[str, ...], top: str, options: dict[str, Option]) -> str:
+        self.layers.append(CaffeLayer(name, kind, bottoms, (top,), options))
+        return top
 
     def conv(
         self,
@@ -53,7 +59,7 @@ class Stack:
 
     def relu(self, name: str) -> str:
         """A ReLU in place."""
-        return self.add("ReLU", name, in_place=True)
+        return self.change("ReLU", name)
 
     def pool(self, name: str, kernel: int = 3, stride: int = 2, *bottoms: str, pad: int = 0) -> str:
         """Maxima over windows, the last of which may reach over the border."""
@@ -70,18 +76,19 @@ class Stack:
 
     def batch_norm(self, name: str, *, in_place: bool = True) -> str:
         """Batch norm by the means and variances of training, without scale and offset."""
-        return self.add("BatchNorm", name, in_place=in_place, use_global_stats=True, eps=1e-5)
+        write = self.change if in_place else self.add
+        return write("BatchNorm", name, use_global_stats=True, eps=1e-5)
 
     def scale(self, name: str) -> str:
         """A factor and an offset a channel, in place."""
-        return self.add("Scale", name, in_place=True, bias_term=True)
+        return self.change("Scale", name, bias_term=True)
 
     def dense(self, name: str, units: int, *, relu: str = "", dropout: str = "") -> str:
         """A fully connected layer, with its ReLU and its dropout in place where they are named."""
         self.add("InnerProduct", name, num_output=units)
         if relu:
             self.relu(relu)
-        return self.add("Dropout", dropout, in_place=True, dropout_ratio=0.5) if dropout else self.blob
+        return self.change("Dropout", dropout, dropout_ratio=0.5) if dropout else self.blob
 
     def scores(self, name: str, classes: int) -> CaffeDefinition:
         """End in scores of classes and their softmax."""
