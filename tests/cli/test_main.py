@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from ndcli import show as show_module
-from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, SettingsError, SpoolError
+from ndengine.errors import (
+    DatasetError,
+    FailedRunsError,
+    ModelError,
+    NdengineError,
+    ResultError,
+    SeriesError,
+    SettingsError,
+    SpoolError,
+)
 from tests.cli.conftest import Invoke
 
 
@@ -47,6 +56,8 @@ def raising(error: BaseException) -> Any:
         (ResultError, 1),
         (SpoolError, 1),
         (SettingsError, 2),
+        (SeriesError, 2),
+        (FailedRunsError, 1),
     ],
 )
 def test_an_expected_failure_is_one_line(
