@@ -80,7 +80,7 @@ def facts_of(entry: Entry) -> dict[str, str]:
         "images": entry.images,
         "weights checksum": _digits(model.get("weights_sha256")),
         "input size": model.get("input_size"),
-        "preprocessing": model.get("preprocessing"),
+        "preprocessing": {k: v for k, v in _table(model, "preprocessing").items() if k != "note"},
         "dataset": dataset.get("name"),
         "dataset fingerprint": _digits(dataset.get("fingerprint")),
         **{key: known.get(key) for key in ("versions", "machine", "gpu", "multiplies_bfloat16")},

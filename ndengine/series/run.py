@@ -21,7 +21,9 @@ from ndengine.result_record import is_result, read_record
 from ndengine.score import Summary
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import files_of
-from ndengine.workspace import LOCK, UNFINISHED
+from ndengine.workspace import UNFINISHED
+
+LOCK = ".ndengine-series.lock"  # not that of a run, which would take the folder for its own
 
 State = Literal["finished", "other settings", "damaged", "interrupted", "new"]
 Fate = Literal["computed", "taken", "failed", "not reached"]
@@ -107,9 +109,8 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
                 kind = DatasetError if option == "data" else ModelError
                 raise kind(f"{where}run {run.name}: {option} names {path}, which does not exist; correct the path.")
     if out.is_dir() and any(out.iterdir()) and read_series_record(out) is None and not (out / LOCK).exists():
-        raise ResultError(f"{out} is not empty and holds no series; choose another --out.")
-    if is_result(out):
-        raise ResultError(f"{out} holds a dissection; choose another --out for the series.")
+        what = "holds a dissection" if is_result(out) else "is not empty and holds no series"
+        raise ResultError(f"{out} {what}; choose another --out for the series.")
     planned = [PlannedRun(run, out / run.name, _state(run, out / run.name)) for run in series.runs]
     for plan in planned:
         if plan.state == "other settings" and not overwrite:

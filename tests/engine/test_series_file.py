@@ -146,6 +146,13 @@ def test_checkpoints_by_pattern_and_by_list(written, tmp_path: Path) -> None:  #
     ]
 
 
+def test_networks_that_are_called_by_their_iteration_make_one_curve(written) -> None:  # type: ignore[no-untyped-def]
+    series = read_series(written("[[run]]\nmodel = 'alexnet-places205-iter-{iteration}'\nover.iteration = [1, 20]"))
+    assert [(run.settings.model, run.name, run.group, run.x) for run in series.runs] == [
+        (f"alexnet-places205-iter-{n}", f"alexnet-places205-iter-{n}", "alexnet-places205-iter", n) for n in (1, 20)
+    ]
+
+
 def test_an_axis_may_be_any_key_or_a_number(written) -> None:  # type: ignore[no-untyped-def]
     series = read_series(
         written(
@@ -197,6 +204,7 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\niou-threshold = 'x'", ": iou-threshold is 'x'; use a number."),
         ("[[run]]\nname = 'a/b'", ": name is 'a/b', which can't be a run's folder; "),
         ("[[run]]\nname = 'Compare'", ": name is 'Compare', which can't be a run's folder; "),
+        ("[[run]]\nname = 'series.json'", ": name is 'series.json', which can't be a run's folder; "),
         ("[[run]]\nname = 3", ": name is 3; use text."),
         ("[[run]]\n[[run]]", " has two runs called 'scenesnet'; give each a name of its own"),
         ("[[run]]\nname = 'A'\n[[run]]\nname = 'a'", " has two runs called 'a' (beside 'A'); "),

@@ -20,8 +20,8 @@ from ndengine.compare.series_record import read_series_record
 from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError
 from ndengine.progress import Silent
 from ndengine.series import Series, SeriesRun, failures, plan_series, run_series, sweep_series
+from ndengine.series.run import LOCK
 from ndengine.settings import Settings
-from ndengine.workspace import LOCK
 from tests.engine.tinybroden import make_broden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,6 +215,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(series: Series, tmp_pa
     dissect.dissect_network(series.runs[0].settings, one, cache=tmp_path / "cache")
     with pytest.raises(ResultError, match="one holds a dissection; choose another --out for the series"):
         run_series(series, one, cache=tmp_path / "cache")
+
+
+def test_a_run_does_not_take_the_folder_of_a_series(series: Series, tmp_path: Path) -> None:
+    run_series(Series(series.runs[:1]), tmp_path / "out", cache=tmp_path / "cache")
+    with pytest.raises(ResultError, match="is not empty and holds no dissection"):
+        dissect.dissect_network(series.runs[0].settings, tmp_path / "out", cache=tmp_path / "cache")
 
 
 def test_a_folder_has_one_sweep_at_a_time(series: Series, tmp_path: Path) -> None:
