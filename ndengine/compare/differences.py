@@ -15,7 +15,7 @@ IN_FORCE = "geometry in force"
 # What decides the numbers once the activations are given: results that differ here can't be compared as they stand.
 NUMBERS = ("preset", "knobs.", "min_images", "categories", "split", "limit", IN_FORCE, "data", "images")
 # What says how a run was carried out, with what and on what.
-CARRIED_OUT = ("versions.", "machine.", "gpu", "device", "finished", *HOW, "top_images", "multiplies_bfloat16")
+CARRIED_OUT = ("versions.", "machine.", "gpu", "device", *HOW, "top_images", "multiplies_bfloat16")
 
 
 @dataclass(frozen=True)

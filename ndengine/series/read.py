@@ -118,6 +118,8 @@ def _place_of(given: Mapping[str, Any], known: Mapping[str, Any], usual: str | N
     if not isinstance(name, str):
         raise SeriesError(f"x-name is {shown(name)}; use text.")
     if key is None:
+        if name:
+            raise SeriesError("x-name is given and x is not; name a key with a number, or give one.")
         return None, ""
     value = key
     if isinstance(key, str):

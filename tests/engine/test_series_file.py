@@ -219,6 +219,7 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\nx = 'seed'", ": x is 'seed', which is no key of this run; name one, or give a number."),
         ("[[run]]\nx = 'model'", ": x is 'scenesnet'; use a number, or the name of a key that has one."),
         ("[[run]]\nx = nan", ": x is nan; use a number, or the name of a key that has one."),
+        ("[[run]]\nx-name = 'step'", ": x-name is given and x is not; name a key with a number, or give one."),
         ("[[run]]\nx = 1\nx-name = 2", ": x-name is 2; use text."),
         ("[[run]", " is no TOML: "),
     ],
