@@ -154,7 +154,7 @@ def same_weights(found: nn.Module, expected: nn.Module, until: str) -> bool:
         ("crosschannel", "conv5"),
         ("colorization", "conv5"),
         ("egomotion", "cls_conv5"),
-        ("googlenet-imagenet", "inception_5b/5x5"),
+        pytest.param("googlenet-imagenet", "inception_5b/5x5", marks=pytest.mark.slow),
         pytest.param("vgg16-hybrid", "conv5_3", marks=pytest.mark.slow),
         pytest.param("resnet152-imagenet", "caffe_SpatialConvolution_508", marks=pytest.mark.slow),
     ],
