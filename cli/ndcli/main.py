@@ -9,6 +9,7 @@ import click
 from ndcli.cache import cache
 from ndcli.data import data
 from ndcli.layers import layers
+from ndcli.models import models
 from ndcli.report import report
 from ndcli.run import run
 from ndcli.show import show
@@ -50,5 +51,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, report, layers, data, cache):
+for command in (run, show, report, layers, models, data, cache):
     main.add_command(command)

@@ -69,7 +69,7 @@ cache_option = click.option(
     default=_default_cache,
     show_default="the user's cache folder",
     envvar="NDENGINE_CACHE",
-    help="Folder for packed datasets and the built-in data.",
+    help="Folder for packed datasets, the built-in data and weights.",
 )
 model_options = together(
     click.option(
@@ -77,7 +77,8 @@ model_options = together(
         default="scenesnet",
         show_default=True,
         metavar="NAME",
-        help="scenesnet, a torchvision name, package.module:factory, file.py:factory or a Caffe net.prototxt.",
+        help="scenesnet, a torchvision name, one of ndengine models, package.module:factory, file.py:factory or a "
+        "Caffe net.prototxt.",
     ),
     click.option(
         "--size",

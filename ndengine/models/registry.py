@@ -30,6 +30,8 @@ from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
+from ndengine.models.zoo.build import build_row
+from ndengine.models.zoo.rows import find_row, rows
 from ndengine.progress import SILENT, Progress
 
 USUAL_SIZE = (224, 224)  # where neither the caller nor the network names one
@@ -61,6 +63,10 @@ class LoadedModel:
         The layers that were asked for, or the default ones.
     file_sha256 : str
         Of the file that defines the network; empty where that is code.
+    rotate : float or None
+        The power of the rotation that the benchmark puts the network's units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -73,6 +79,8 @@ class LoadedModel:
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
     file_sha256: str = ""
+    rotate: float | None = None
+    rotate_seed: int | None = None
 
 
 def load_model(
@@ -91,8 +99,8 @@ def load_model(
     Parameters
     ----------
     model : str
-        A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory``, ``file.py:factory`` or a Caffe
-        network's ``FILE.prototxt``.
+        A torchvision name, ``scenesnet``, a network of the benchmark (:mod:`ndengine.models.zoo.rows`),
+        ``timm:NAME``, ``package.module:factory``, ``file.py:factory`` or a Caffe network's ``FILE.prototxt``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
     layers : sequence of str
@@ -121,8 +129,10 @@ def load_model(
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
-    if not built.sha256 and (state := _state_for(built.module, asked, model)) is not None:
-        fit_weights(built.module, state, trace, found, model_name=model, source=weights)
+    state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
+    if state is not None:
+        source = built.weights if weights == "default" else weights
+        fit_weights(built.module, state, trace, found, model_name=model, source=source)
     return LoadedModel(
         built.module,
         model,
@@ -134,6 +144,8 @@ def load_model(
         size,
         tuple(found),
         built.file_sha256,
+        built.rotate,
+        built.rotate_seed,
     )
 
 
@@ -184,6 +196,9 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
             default_layers=(scenesnet.DEFAULT_LAYER,),
             size=scenesnet.INPUT_SIZE,
         )
+    row = find_row(model)
+    if row is not None:
+        return build_row(row, asked, seed, cache, progress)
     if is_prototxt(model):
         return replace(build_prototxt(model, asked), weights=origin)
     if model.startswith("timm:"):
@@ -195,7 +210,7 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
-        raise ModelError(_unknown(model, [*names, "scenesnet"]))
+        raise ModelError(_unknown(model, [*names, "scenesnet", *(row.name for row in rows())]))
     return _build_torchvision(models, model, asked, origin, cache, progress)
 
 

@@ -53,6 +53,12 @@ class Built:
         Whether it gets images of that size unless another is asked for, whatever the size of the dataset's.
     file_sha256 : str
         Checksum of the file that defines it; empty where that is code.
+    state : dict or None
+        Tensors that are yet to be fitted to it, where they are not those that were asked for by file.
+    rotate : float or None
+        The power of the rotation that the benchmark puts its units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -63,3 +69,6 @@ class Built:
     size: tuple[int, int] | None = None
     fixed_size: bool = False
     file_sha256: str = ""
+    state: State | None = None
+    rotate: float | None = None
+    rotate_seed: int | None = None

@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ndengine.models.zoo.rows import published_for
 from ndengine.report.figures import (
     CategoryBar,
     ConceptBar,
@@ -102,7 +103,7 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
         **_common(dissection, f"{layer.name} of {_short_path(dissection.settings['model'])}"),
         "heading": layer.name,
         "summary": layer.summary,
-        "sentences": _sentences(layer) + ((NO_PICTURES,) if missing else ()),
+        "sentences": _sentences(dissection, layer) + ((NO_PICTURES,) if missing else ()),
         "categories_figure": categories_figure(_bars(layer)) if _detects(layer) else None,
         "concepts_figure": _concepts(dissection, layer),
         "chips": _chips(dissection, rows),
@@ -131,7 +132,7 @@ def render_overview(dissection: Dissection) -> str:
             }
             for layer in layers
         ],
-        "sentences": _shared_sentences(layers),
+        "sentences": _shared_sentences(dissection),
         "figure": layers_figure({x.name: _bars(x) for x in layers}) if any(map(_detects, layers)) else None,
         "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
         "records": [("Settings", _settings(dissection, None)), ("Provenance", _provenance(dissection))],
@@ -251,17 +252,19 @@ def _chips(dissection: Dissection, rows: Sequence[Row]) -> list[Chip]:
     return [chip for chip in [*chips, Chip("", colour(-1), units[""])] if chip.units]
 
 
-def _sentences(layer: LayerResult) -> tuple[str, ...]:
-    return (*layer.summary.warnings, *layer.notes)
+def _sentences(dissection: Dissection, layer: LayerResult) -> tuple[str, ...]:
+    published = published_for(dissection.settings, layer.name)
+    beside = (published.sentence(dissection.settings["model"]),) if published else ()
+    return (*beside, *layer.summary.warnings, *layer.notes)
 
 
-def _shared_sentences(layers: Sequence[LayerResult]) -> list[str]:
+def _shared_sentences(dissection: Dissection) -> list[str]:
     """Each sentence once, naming the layers that it is about unless it is about all of them."""
     about: dict[str, list[str]] = {}
-    for layer in layers:
-        for sentence in _sentences(layer):
-            about.setdefault(sentence, []).append(layer.name)
-    return [s if len(n) == len(layers) else f"{', '.join(n)}: {s}" for s, n in about.items()]
+    for name, layer in dissection.layers.items():
+        for sentence in _sentences(dissection, layer):
+            about.setdefault(sentence, []).append(name)
+    return [s if len(n) == len(dissection.layers) else f"{', '.join(n)}: {s}" for s, n in about.items()]
 
 
 def _settings(dissection: Dissection, layer: LayerResult | None) -> list[tuple[str, str]]:

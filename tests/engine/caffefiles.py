@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ndengine.models.caffe import modules
+from ndengine.models.caffe.bn import BN
 from ndengine.models.caffe.caffemodel import parse_caffemodel
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer, Value
 from ndengine.models.caffe.network import CaffeNetwork, build_network
@@ -28,6 +29,7 @@ Arrays = list[NDArray[np.float32]]
 # Type: the number of its message in a layer's bytes is not needed; its name in text, and the type's of 2014.
 SPELLINGS = {
     "AbsVal": ("", "ABSVAL", 35),
+    "BN": ("bn_param", "", 0),
     "BNLL": ("", "BNLL", 2),
     "BatchNorm": ("batch_norm_param", "", 0),
     "Bias": ("bias_param", "", 0),
@@ -189,6 +191,10 @@ def calibrate(network: CaffeNetwork, seed: int, images: Tensor) -> None:
             axes = [axis for axis in range(x.dim()) if axis != 1]
             module.running_mean.copy_(x.mean(axes) + 0.1 * normal(module.running_mean))
             module.running_var.copy_((x.var(axes) + 0.01) * uniform(module.running_var, 0.7, 1.4))
+        elif isinstance(module, BN):
+            module.running_mean.copy_(0.1 * normal(module.running_mean))
+            module.running_var.copy_(uniform(module.running_var, 0.7, 1.4))
+            module.weight.copy_(uniform(module.weight, 0.5, 1.5))
         bias = getattr(module, "bias", None)
         if bias is not None:
             bias.copy_(0.2 * normal(bias))
@@ -208,6 +214,8 @@ def blobs_of(network: CaffeNetwork) -> dict[str, Arrays]:
         if isinstance(module, modules.BatchNorm):
             factor = torch.tensor([998.7])
             tensors = [module.running_mean * factor, module.running_var * factor, factor]
+        elif isinstance(module, BN):
+            tensors = [tensor[None] for tensor in module.state_dict().values()]
         else:
             tensors = [t for t in (getattr(module, "weight", None), getattr(module, "bias", None)) if t is not None]
         if isinstance(module, modules.InnerProduct) and module.transposed:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ndengine.models.caffe import modules
+from ndengine.models.caffe.bn import BLOBS, BN
 
 
 def tensors_of(module: nn.Module, blobs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -32,7 +33,7 @@ def tensors_of(module: nn.Module, blobs: Sequence[Tensor]) -> dict[str, Tensor]:
         factor = 0 if factor == 0 else 1 / factor
         found = {"running_mean": blobs[0] * factor, "running_var": blobs[1] * factor}
     else:
-        names = ("bias",) if isinstance(module, modules.Bias) else ("weight", "bias")
+        names = BLOBS if isinstance(module, BN) else ("weight", "bias")[isinstance(module, modules.Bias) :]
         found = {names[i] if i < len(names) else f"blob {i}": blob for i, blob in enumerate(blobs)}
     if isinstance(module, modules.InnerProduct) and module.transposed and "weight" in found:
         matrix = _without_ones(found["weight"], 2)

@@ -11,6 +11,7 @@ from math import prod
 from torch import nn
 
 from ndengine.models.caffe import modules
+from ndengine.models.caffe.bn import BN
 from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer
 
 Shape = tuple[int, ...]
@@ -169,6 +170,16 @@ def _batch_norm(options: Options, bottoms: Sequence[Shape]) -> Made:
     return modules.BatchNorm(_channels(bottoms), eps), bottoms[0]
 
 
+def _bn(options: Options, bottoms: Sequence[Shape]) -> Made:
+    _count(bottoms, 1)
+    options.number("momentum", 0.9)  # only training has a use for it, and for the next one
+    options.flag("frozen", False)
+    eps = options.number("eps", 1e-5)
+    if eps <= 0:
+        raise InvalidLayer(f"has eps: {eps:g} where a positive number is needed")
+    return BN(_channels(bottoms), eps), bottoms[0]
+
+
 def _scale(options: Options, bottoms: Sequence[Shape]) -> Made:
     if len(bottoms) == 2:
         return _combination(options, bottoms, product=True)
@@ -292,6 +303,7 @@ _MAKERS: dict[str, Maker] = {
     "Pooling": _pooling,
     "LRN": _lrn,
     "BatchNorm": _batch_norm,
+    "BN": _bn,
     "Scale": _scale,
     "Bias": _bias,
     "Eltwise": _eltwise,

@@ -80,7 +80,9 @@ class CaffeNetwork(nn.Module):
         A name with ``/`` is also known with ``-``, as in the released results: ``inception_5b-output``.
         """
         spelled = {name.replace("/", "-"): path for name, path in self._aliases.items()}
-        return spelled | self._aliases
+        pairs = self.definition.synonyms.items()
+        others = {name: self._aliases[blob] for name, blob in pairs if blob in self._aliases}
+        return others | spelled | self._aliases
 
     def state_of(self, blobs: Mapping[str, Sequence[Tensor]]) -> State:
         """A state dict from a caffemodel's blobs, in this network's names and shapes.

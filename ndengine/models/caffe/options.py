@@ -10,7 +10,7 @@ from ndengine.models.caffe.definition import Option, Value
 MOST = 2**31 - 1  # Caffe's int
 # What a finished network's output does not depend on: how training begins, which code computes, how memory is saved.
 _OF_TRAINING = {"weight_filler", "bias_filler", "filler", "engine", "dropout_ratio", "moving_average_fraction"}
-_OF_TRAINING |= {"stable_prod_grad", "force_nd_im2col"}
+_OF_TRAINING |= {"stable_prod_grad", "force_nd_im2col", "slope_filler"}
 
 
 class InvalidLayer(Exception):  # noqa: N818
