@@ -133,7 +133,8 @@ def caffemodel_bytes(definition: CaffeDefinition, blobs: Mapping[str, Arrays], s
 
 def blob_bytes(blob: NDArray[np.float32], style: Style = Style()) -> bytes:
     """One blob with its shape."""
-    values = blob.ravel().astype("<f8" if style.doubles else "<f4")
+    with np.errstate(invalid="ignore"):  # of NaNs that signal
+        values = blob.ravel().astype("<f8" if style.doubles else "<f4")
     tag = 8 if style.doubles else 5
     if style.packed:
         data = field(tag, values.tobytes())
