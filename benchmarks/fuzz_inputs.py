@@ -82,6 +82,7 @@ OWN = {
     "Pooling": "pool kernel_size kernel_h kernel_w stride stride_h pad pad_w global_pooling round_mode",
     "LRN": "local_size alpha beta k norm_region",
     "BatchNorm": "eps use_global_stats",
+    "BN": "eps momentum frozen",
     "Scale": "axis num_axes bias_term",
     "Bias": "axis num_axes",
     "Concat": "axis concat_dim",
