@@ -131,7 +131,7 @@ def load_model(
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
-        source = built.weights if weights == "default" else weights
+        source = weights if built.state is None else built.weights
         fit_weights(built.module, state, trace, found, model_name=model, source=source)
     return LoadedModel(
         built.module,

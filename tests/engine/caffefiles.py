@@ -24,6 +24,7 @@ from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer, Value
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.prototxt import parse_prototxt
 
+BRANCH = 0.1  # the size of what a block of a ResNet adds, as training leaves it: then rounding does not grow with depth
 Arrays = list[NDArray[np.float32]]
 
 # Type: the number of its message in a layer's bytes is not needed; its name in text, and the type's of 2014.
@@ -133,7 +134,8 @@ def caffemodel_bytes(definition: CaffeDefinition, blobs: Mapping[str, Arrays], s
 
 def blob_bytes(blob: NDArray[np.float32], style: Style = Style()) -> bytes:
     """One blob with its shape."""
-    values = blob.ravel().astype("<f8" if style.doubles else "<f4")
+    with np.errstate(invalid="ignore"):  # of NaNs that signal
+        values = blob.ravel().astype("<f8" if style.doubles else "<f4")
     tag = 8 if style.doubles else 5
     if style.packed:
         data = field(tag, values.tobytes())
@@ -197,12 +199,31 @@ def calibrate(network: CaffeNetwork, seed: int, images: Tensor) -> None:
         bias = getattr(module, "bias", None)
         if bias is not None:
             bias.copy_(0.2 * normal(bias))
+        if module in branches and hasattr(module, "weight"):
+            module.weight.mul_(BRANCH)
+
+    aliases = network.aliases()
+    branches = {network.get_submodule(aliases[blob]) for blob in branches_of(network.definition)}
 
     handles = [module.register_forward_pre_hook(settle) for module in network.children()]
     with torch.no_grad():
         network(images)
     for handle in handles:
         handle.remove()
+
+
+def branches_of(definition: CaffeDefinition) -> set[str]:
+    """What the blocks of a ResNet add to what goes by: of the blobs of a sum, the one behind the most convolutions."""
+    depths = dict.fromkeys(definition.inputs, 0)
+    found = set()
+    for layer in definition.layers:
+        before = [depths[bottom] for bottom in layer.bottoms]
+        if layer.kind == "Eltwise" and len(set(before)) > 1:
+            found.add(layer.bottoms[before.index(max(before))])
+        if layer.kind == "Eltwise":
+            before = [0]
+        depths |= dict.fromkeys(layer.tops, max(before) + (layer.kind == "Convolution"))
+    return found
 
 
 def blobs_of(network: CaffeNetwork) -> dict[str, Arrays]:

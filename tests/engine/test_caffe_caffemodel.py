@@ -126,7 +126,7 @@ def test_names_twice_and_layers_without_blobs() -> None:
 DATA = field(5, floats(1, 2))
 DAMAGED = {
     "text": (b"layer { name: 'x' }", "has the type"),
-    "nothing in it": (field(1, b"name"), "holds no layers"),
+    "nothing in it": (field(1, b"name"), "holds no layer with weights"),
     "length beyond the end": (varint(100 << 3 | 2) + varint(50) + b"x", "field 100 is cut off"),
     "endless number": (b"\x80" * 20, "longer than 64 bits"),
     "number beyond 64 bits": (b"\x08" + b"\xff" * 9 + b"\x7f", "longer than 64 bits"),

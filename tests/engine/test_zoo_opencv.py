@@ -14,9 +14,6 @@ from ndengine.models.zoo.rows import known_row
 pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'opencv-python-headless<5'")
 
 TOLERANCE = 1e-4
-# Drawn weights let rounding grow from block to block of a ResNet: our own res5c in float32 differs by 1.1e-3 from that
-# in float64, and res3b7 by 8e-6.
-DEEP_TOLERANCE = 1e-2
 QUICK = (
     *("alexnet-places205", "alexnet-places205-bn", "alexnet-places365-gapplus", "audio", "colorization", "context"),
     *("crosschannel", "egomotion", "frameorder", "puzzle"),
@@ -45,5 +42,4 @@ def test_opencv_computes_the_same(name: str) -> None:
     layers = [row.same[layer] if naming == "torch" else layer for layer in row.layers]
     found = compare_with_opencv(in_two_layers(shrink(row.definition(naming), 8)), layers, images=2)
     assert found.keys() == set(layers)
-    assert max(found.values()) < (DEEP_TOLERANCE if naming else TOLERANCE), found
-    assert found[layers[0]] < TOLERANCE
+    assert max(found.values()) < TOLERANCE, found

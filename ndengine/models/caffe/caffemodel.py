@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ndengine.errors import ModelError
-from ndengine.models.caffe.options import MOST
+from ndengine.models.caffe.options import MOST, short
 from ndengine.models.caffe.wire import BYTES, EIGHT, FOUR, VARINT, Wire, WireReader
 
 SUFFIX = ".caffemodel"
@@ -96,8 +96,8 @@ class _Reader:
                 name, blobs = self._layer(field, is_old=field.number == _LAYERS_OLD)
                 if blobs:
                     found[name] = blobs
-        if not layers:
-            raise ModelError(f"{self._source} holds no layers; give --weights a caffemodel.")
+        if not found:
+            raise ModelError(f"{self._source} holds no layer with weights; give --weights a caffemodel.")
         return found
 
     def _layer(self, layer: Wire, is_old: bool) -> tuple[str, list[Tensor]]:
@@ -143,7 +143,7 @@ class _Reader:
         if len(shape) > MOST_AXES or max(shape, default=0) > MOST or prod(shape) != found:
             text = "x".join(map(str, shape[:MOST_AXES])) or "of one value"
             raise self._wire.damaged(
-                blob.start, f"a blob of layer {layer[:60]} has {found:,} values for the shape {text:.80}"
+                blob.start, f"a blob of layer {short(layer)} has {found:,} values for the shape {text:.80}"
             )
         with np.errstate(over="ignore", invalid="ignore"):  # of doubles beyond float32
             parts = [part.astype(np.float32, copy=False) for part in parts]

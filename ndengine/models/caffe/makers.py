@@ -13,6 +13,7 @@ from torch import nn
 from ndengine.models.caffe import modules
 from ndengine.models.caffe.bn import BN
 from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer
+from ndengine.models.caffe.pooling import GlobalPooling, Pooling
 
 Shape = tuple[int, ...]
 Made = tuple[nn.Module, Shape]
@@ -139,11 +140,11 @@ def _pooling(options: Options, bottoms: Sequence[Shape]) -> Made:
     if is_global:
         if any(kernel) or any(padding) or stride != (1, 1):
             raise InvalidLayer("has global_pooling and a kernel, padding or stride")
-        return modules.GlobalPooling(mean == "AVE"), (channels, 1, 1)
+        return GlobalPooling(mean == "AVE"), (channels, 1, 1)
     if padding[0] >= kernel[0] or padding[1] >= kernel[1]:
         raise InvalidLayer(f"has padding {_text(padding)}, which a kernel of {_text(kernel)} does not reach beyond")
     check_values((channels, *(n + 2 * p for n, p in zip(size, padding, strict=True))))
-    pooling = modules.Pooling(mean == "AVE", kernel, stride, padding, ceil)
+    pooling = Pooling(mean == "AVE", kernel, stride, padding, ceil)
     if pooling.is_empty((size[0], size[1])):
         raise InvalidLayer(f"has no window, or an empty one, on maps of {_text(tuple(size))}")
     return pooling, (channels, *pooling.count((size[0], size[1])))

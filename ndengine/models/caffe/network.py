@@ -15,11 +15,12 @@ from ndengine.models.caffe import modules
 from ndengine.models.caffe.blobs import tensors_of
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
 from ndengine.models.caffe.makers import MOST_PARAMETERS, MOST_VALUES, Shape, check_values, make_layer
-from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer
+from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short
 
 State = dict[str, Tensor]
 
 MOST_ALIVE = 4 * MOST_VALUES  # values of all blobs that are needed at once, for one image
+MOST_READS = 10_000  # blobs that all layers read, each time counted; ResNet-152 has 700
 IMAGE_CHANNELS = (3, 1)
 # What may put out its input itself, or a view of it: the two share their memory.
 _PASSING = (modules.Split, modules.Dropout, modules.Flatten, modules.Power)
@@ -104,7 +105,7 @@ class CaffeNetwork(nn.Module):
                     f"{path}.{key}": tensor for key, tensor in tensors_of(self.get_submodule(path), found).items()
                 }
             elif found:
-                state.setdefault(f"{name}.blobs", found[0])
+                state.setdefault(f"{short(name)}.blobs", found[0])
         return state
 
     def default_layer(self) -> str:
@@ -167,8 +168,8 @@ def build_network(definition: CaffeDefinition, *, random: bool, source: str = ""
     Raises
     ------
     ModelError
-        If the definition contradicts itself, needs more than 2^28 parameters or blobs of more than 2^26 values an
-        image, or nothing in it can be computed. Nothing has been allocated by then.
+        If the definition contradicts itself, needs more than 2^28 parameters, blobs of more than 2^26 values an
+        image or 10,000 blobs, or nothing in it can be computed. Nothing has been allocated by then.
     """
     name = source or definition.name or "the Caffe network"
     network = CaffeNetwork(definition)
@@ -197,19 +198,26 @@ class _Builder:
         self._repeats: dict[str, int] = {}  # how many layers of a name there have been
 
     def build(self) -> None:
+        layers = self._network.definition.layers
+        reads_in_all = sum(max(len(layer.bottoms), len(layer.tops), 1) for layer in layers)
+        if reads_in_all > MOST_READS:
+            raise ModelError(
+                f"{self._name} has layers that read or write {reads_in_all:,} blobs, more than {MOST_READS:,}; use "
+                "another definition."
+            )
         self._take_image(self._network.definition.inputs)
-        for layer in self._network.definition.layers:
+        for layer in layers:
             reads = self._reads(layer)
             if reads is not None:
                 try:
                     self._add(layer, reads)
                 except UnsupportedLayer as error:
                     what = f" with {error}" if str(error) else ""
-                    reason = f"layer {_short(layer.name)} of type {_short(layer.kind)}{what}, which is not supported"
+                    reason = f"layer {short(layer.name)} of type {short(layer.kind)}{what}, which is not supported"
                     self._leave_out(layer, reason)
                 except InvalidLayer as error:
                     raise ModelError(
-                        f"Layer {_short(layer.name)} ({_short(layer.kind)}) of {self._name} {error}; correct the "
+                        f"Layer {short(layer.name)} ({short(layer.kind)}) of {self._name} {error}; correct the "
                         "definition."
                     ) from None
         if not self._steps:
@@ -224,7 +232,7 @@ class _Builder:
         """The first input that can be an image is the image; nothing else is known of a run."""
         found = [name for name, shape in inputs.items() if len(shape) == 4 and shape[1] in IMAGE_CHANNELS]
         if not found:
-            given = ", ".join(f"{_short(name)} [{'x'.join(map(str, shape))}]" for name, shape in inputs.items())
+            given = ", ".join(f"{short(name)} [{'x'.join(map(str, shape))}]" for name, shape in inputs.items())
             raise ModelError(
                 f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}); give it "
                 "input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }."
@@ -233,7 +241,7 @@ class _Builder:
         try:
             check_values(shape)
         except InvalidLayer as error:
-            raise ModelError(f"Input {_short(found[0])} of {self._name} {error}; correct its shape.") from None
+            raise ModelError(f"Input {short(found[0])} of {self._name} {error}; correct its shape.") from None
         self._network.size = (shape[1], shape[2])
         self._network._channels = shape[0]
         self._blobs[found[0]] = 0
@@ -241,13 +249,13 @@ class _Builder:
         self._memory.append(0)
         for name in inputs:
             if name != found[0]:
-                self._network.missing[name] = f"the input {_short(name)}, which is not the image"
+                self._network.missing[name] = f"the input {short(name)}, which is not the image"
 
     def _reads(self, layer: CaffeLayer) -> list[int] | None:
         """The places of what a layer reads; None where one can't be computed, and so neither can the layer."""
         for bottom in layer.bottoms:
             if bottom not in self._blobs:
-                reason = self._network.missing.get(bottom, f"the blob {_short(bottom)}, which nothing puts out")
+                reason = self._network.missing.get(bottom, f"the blob {short(bottom)}, which nothing puts out")
                 self._leave_out(layer, reason)
                 return None
         return [self._blobs[bottom] for bottom in layer.bottoms]
@@ -316,7 +324,3 @@ class _Builder:
         self._network._steps = tuple(steps)
         self._network._places = len(self._shapes)
         self._network.shapes = {name: self._shapes[place] for name, place in self._blobs.items()}
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"

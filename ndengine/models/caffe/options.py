@@ -40,28 +40,28 @@ class Options:
         """A whole number in a range; without a default it must be there."""
         value = self._one(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidLayer(f"has {name}: {_text(value)} where a whole number from {least} to {most} is needed")
+            raise InvalidLayer(f"has {name}: {short(value)} where a whole number from {least} to {most} is needed")
         return value
 
     def number(self, name: str, default: float) -> float:
         """A finite number."""
         value = self._one(name, default)
         if isinstance(value, bool | str) or not isfinite(value):
-            raise InvalidLayer(f"has {name}: {_text(value)} where a finite number is needed")
+            raise InvalidLayer(f"has {name}: {short(value)} where a finite number is needed")
         return float(value)
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """The finite numbers of a repeated field."""
         values = self._several(name)
         if not all(isinstance(v, int | float) and not isinstance(v, bool) and isfinite(v) for v in values):
-            raise InvalidLayer(f"has {name}: {_text(values[0])} where finite numbers are needed")
+            raise InvalidLayer(f"has {name}: {short(values[0])} where finite numbers are needed")
         return tuple(float(value) for value in values)
 
     def flag(self, name: str, default: bool) -> bool:
         """A truth value; protobuf takes 0 and 1 for one, too."""
         value = self._one(name, default)
         if value not in (0, 1):
-            raise InvalidLayer(f"has {name}: {_text(value)} where true or false is needed")
+            raise InvalidLayer(f"has {name}: {short(value)} where true or false is needed")
         return bool(value)
 
     def word(self, name: str, words: Sequence[str]) -> str:
@@ -70,7 +70,7 @@ class Options:
         if isinstance(value, int) and 0 <= value < len(words):
             return words[value]
         if value not in words:
-            raise UnsupportedLayer(f"{name}: {_text(value)}")
+            raise UnsupportedLayer(f"{name}: {short(value)}")
         return str(value)
 
     def pair(self, name: str, default: int | None, least: int, *, alone: bool = False) -> tuple[int, int]:
@@ -108,7 +108,7 @@ class Options:
     def finish(self) -> None:
         """Refuse what is left: an option of a Caffe that we don't know, which may change what is computed."""
         if self._left:
-            raise UnsupportedLayer(f"the option {_text(next(iter(self._left)))}")
+            raise UnsupportedLayer(f"the option {short(next(iter(self._left)))}")
 
     def _one(self, name: str, default: Value | None) -> Value:
         value = self._left.pop(name, default)
@@ -125,6 +125,8 @@ class Options:
         return value if isinstance(value, tuple) else (value,)
 
 
-def _text(value: object) -> str:
-    shown = str(value)
-    return shown if len(shown) <= 40 else f"{shown[:40]}…"
+def short(value: object, most: int = 60) -> str:
+    """What a file says, for an error: cut where it is long, and without what would disturb a terminal."""
+    text = str(value)
+    text = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -89,6 +89,8 @@ class Message:
         for (_, line), value in zip(self.fields.get(name, ()), found, strict=True):
             if not isinstance(value, str):
                 fail(self.source, line, f"{name} is {value!r} where a text is needed")
+            if not value.isprintable():
+                fail(self.source, line, f"{name} has characters that can't be printed")
         return tuple(map(str, found))
 
     def text(self, name: str) -> str:
