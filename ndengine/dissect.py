@@ -174,13 +174,15 @@ def refuse_other_spools(run: Run, workspace: Workspace) -> None:
 
 def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection:
     dissection = load(out)
-    weights = Path(settings.weights)
+    model, weights = Path(settings.model), Path(settings.weights)
     known = dissection.provenance
     fingerprint = data_fingerprint(settings.data)
+    definition = known["model"].get("file_sha256")
     changed = [
         what
         for what, differs in (
             ("data", fingerprint not in (None, known["dataset"]["fingerprint"])),
+            ("model", bool(definition) and model.is_file() and definition != hash_file(model)),
             ("weights", weights.is_file() and known["model"]["weights_sha256"] != hash_file(weights)),
         )
         if differs

@@ -90,6 +90,7 @@ class Run:
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
             # Left out where it is float32: a spool of before there was a choice goes on.
             **({} if self.settings.precision == "float32" else {"precision": self.settings.precision}),
+            **({"model_file": self.model.file_sha256} if self.model.file_sha256 else {}),
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
@@ -124,6 +125,7 @@ class Run:
                 "name": self.model.name,
                 "weights": self.model.weights,
                 "weights_sha256": self.model.weights_sha256,
+                "file_sha256": self.model.file_sha256,
                 "preprocessing": self.preprocessing.record(),
                 "input_size": list(self.size),
             },
@@ -166,6 +168,11 @@ def plan_run(
             usual_size=dataset.image_size,
             cache=cache,
             progress=progress,
+        )
+    if model.rotate is not None:
+        raise ModelError(
+            f"{model.name} puts the units of its layers through a rotation, which a run can't do; dissect "
+            f"{model.name.partition('-rotated')[0]}, which has the same weights."
         )
     if not model.layers:
         raise ModelError(

@@ -15,6 +15,7 @@ from ndcli.terminal import print_json, print_table, say
 if TYPE_CHECKING:
     from ndengine.compare import Comparison
 
+PUBLISHED = "published, on the whole of Broden"
 FEW = 4  # results whose differing settings are printed side by side
 
 
@@ -66,7 +67,7 @@ def default_folder(folders: Sequence[Path]) -> Path:
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """Give everything that the tables say, and where the files are, as plain JSON values."""
-    return {"out": str(comparison.folder), **comparison.record()}
+    return {"out": str(comparison.folder), "page": str(page_of(comparison)), **comparison.record()}
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -75,17 +76,23 @@ def print_comparison(comparison: Comparison) -> None:
     axes = list(dict.fromkeys(e.x_name for e in entries if e.x_name))
     axis = [axes[0] if len(axes) == 1 else "x"] if axes else []
     columns = ("result", "layer", *axis, "unique per category", "unique top-label", "detectors", "units", "dead")
-    rows = []
-    for e in entries:
+    rows, published = [], comparison.published_after()
+    for place, e in enumerate(entries):
         s = e.summary
         x = ["" if e.x is None else f"{e.x:g}"] if axis else []
         rows.append((e.label, e.layer, *x, s.unique_per_category, s.unique_top_label, s.detectors, s.units, s.dead))
+        if p := published.get(place):
+            empty = [""] * len(axis)
+            rows.append((f"  {PUBLISHED}", p.layer, *empty, p.unique, "", p.detectors, p.units, ""))
     print_table(comparison.title, columns, rows, left=2)
     for title, scheme in (("per category", "unique_per_category"), ("top-label", "unique_top_label")):
-        cells = [
-            (e.label, e.layer, *(getattr(e.summary.by_category.get(c), scheme, "") for c in comparison.categories))
-            for e in entries
-        ]
+        cells = []
+        for place, e in enumerate(entries):
+            counts = (getattr(e.summary.by_category.get(c), scheme, "") for c in comparison.categories)
+            cells.append((e.label, e.layer, *counts))
+            if (p := published.get(place)) and scheme == "unique_per_category":
+                known = (p.unique_by_category.get(c, "") for c in comparison.categories)
+                cells.append((f"  {PUBLISHED}", p.layer, *known))
         print_table(
             f"Unique detectors by category ({title})", ("result", "layer", *comparison.categories), cells, left=2
         )
@@ -94,7 +101,7 @@ def print_comparison(comparison: Comparison) -> None:
     _print_differences(comparison)
     for warning in comparison.warnings:
         say(f"Warning: {warning}")
-    say(f"Comparison: {comparison.folder}")
+    say(f"Page: {page_of(comparison)}")
 
 
 def _print_changes(comparison: Comparison) -> None:
@@ -111,11 +118,16 @@ def _print_differences(comparison: Comparison) -> None:
     told = [d for d in comparison.differences if d.block != "how"]
     if not told:
         return
-    if len(comparison.entries) <= FEW:
-        print_table(
-            "Settings that differ",
-            ("setting", *(e.title for e in comparison.entries)),
-            [(d.name, *d.values) for d in told],
-        )
+    from ndengine.compare.differences import results_to_show
+
+    titles, places = results_to_show(told, comparison.entries)
+    if len(titles) <= FEW:
+        rows = [(d.name, *(d.values[place] for place in places)) for d in told]
+        print_table("Settings that differ", ("setting", *titles), rows, left=1 + len(titles))
     else:
         say(f"Settings that differ: {', '.join(d.name for d in told)}.")
+
+
+def page_of(comparison: Comparison) -> str:
+    """Name the page of a comparison that was written."""
+    return f"{comparison.folder}/index.html"

@@ -10,6 +10,7 @@ from ndcli.cache import cache
 from ndcli.compare import compare
 from ndcli.data import data
 from ndcli.layers import layers
+from ndcli.models import models
 from ndcli.report import report
 from ndcli.run import run
 from ndcli.show import show
@@ -52,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, report, sweep, compare, layers, data, cache):
+for command in (run, show, report, sweep, compare, layers, models, data, cache):
     main.add_command(command)

@@ -69,7 +69,7 @@ cache_option = click.option(
     default=_default_cache,
     show_default="the user's cache folder",
     envvar="NDENGINE_CACHE",
-    help="Folder for packed datasets and the built-in data.",
+    help="Folder for packed datasets, the built-in data and weights.",
 )
 model_options = together(
     click.option(
@@ -77,7 +77,8 @@ model_options = together(
         default="scenesnet",
         show_default=True,
         metavar="NAME",
-        help="scenesnet, a torchvision name, package.module:factory or file.py:factory.",
+        help="scenesnet, a torchvision name, one of ndengine models, package.module:factory, file.py:factory or a "
+        "Caffe net.prototxt.",
     ),
     click.option(
         "--size",
@@ -206,7 +207,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 def result_folder(settings: Settings) -> Path:
     """Name the folder for a result that no ``--out`` names: ``dissections/<model>-<layers>-<data>``."""
-    model = settings.model.rsplit("/", 1)[-1]
+    model = re.sub(r"\.prototxt(\.txt)?$", "", settings.model.rsplit("/", 1)[-1], flags=re.IGNORECASE)
     data = Path(settings.data).resolve()
     words = [model, *settings.layers, data.stem if data.suffix == ".h5" else data.name]
     return Path("dissections") / re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(words)).strip("._-")

@@ -108,6 +108,7 @@ def _bars(console: Console) -> Iterator[Progress]:
                 bars.console.print(bars.make_tasks_table(ended))
             for task in ended:
                 bars.remove_task(task.id)
+            bars.refresh()
             bars.console.print(Text(text, style="bold"), soft_wrap=True)
 
         def note(self, text: str) -> None:

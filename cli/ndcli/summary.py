@@ -27,14 +27,25 @@ def summary_record(dissection: Dissection) -> dict[str, Any]:
                 "geometry": layer.geometry,
                 **layer.summary.record(),
                 "warnings": list(layer.summary.warnings),
+                **published_record(dissection, name),
             }
             for name, layer in dissection.layers.items()
         },
     }
 
 
+def published_record(dissection: Dissection, layer: str) -> dict[str, Any]:
+    """Give the figures that were published for a layer, under their key; nothing where there are none."""
+    from ndengine.models.zoo.rows import published_for
+
+    found = published_for(dissection.settings, layer)
+    return {"published": found.record()} if found else {}
+
+
 def print_summary(dissection: Dissection) -> None:
     """Print the counts by layer and by category, then warnings, notes and the report's place."""
+    from ndengine.models.zoo.rows import published_for
+
     settings = dissection.settings
     title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {preset_label(settings)}"
     if precision_of(settings) != "float32":
@@ -54,6 +65,10 @@ def print_summary(dissection: Dissection) -> None:
         if not scored or kind in scored
     ]
     print_table("By category", ("layer", "category", *schemes), cells, left=2)
+    for name in found:
+        published = published_for(settings, name)
+        if published:
+            say(published.sentence(settings["model"]))
     for name, s in found.items():
         for warning in s.warnings:
             say(f"Warning, {name}: {warning}")

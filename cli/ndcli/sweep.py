@@ -96,6 +96,6 @@ def print_swept(swept: Swept, as_json: bool, quiet: bool) -> None:
         print_json({"runs": runs, "comparison": compared})
     elif not quiet:
         rows = [(o.run.name, o.fate, f"{o.seconds:,.1f}") for o in swept.outcomes]
-        print_table(f"{len(rows)} runs", ("run", "", "seconds"), rows, left=2)
+        print_table(f"{len(rows)} runs", ("run", "outcome", "seconds"), rows, left=2)
         if swept.comparison is not None:
             print_comparison(swept.comparison)

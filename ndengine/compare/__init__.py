@@ -11,9 +11,13 @@ from ndengine.compare.curves import Curve, find_curves
 from ndengine.compare.differences import Difference, cautions, find_differences
 from ndengine.compare.entries import Entry, Units, entries_of, find_results, labels_of
 from ndengine.compare.files import refuse_strangers, write_files
+from ndengine.compare.page import render_comparison
+from ndengine.compare.placing import place_entries
 from ndengine.errors import ResultError
 from ndengine.progress import SILENT, Progress
+from ndengine.report.page import INDEX
 from ndengine.result import load
+from ndengine.result_files import write_text
 
 __all__ = ["Change", "Changes", "Comparison", "Curve", "Difference", "Entry", "Units", "compare_results"]
 
@@ -71,6 +75,7 @@ def compare_results(
             advance(1)
     if not entries:
         raise ResultError(_nothing(folders, layers, left_out))
+    entries = place_entries(entries)
     categories = tuple(dict.fromkeys(name for entry in entries for name in entry.summary.by_category))
     differences = find_differences(entries)
     comparison = Comparison(
@@ -85,6 +90,7 @@ def compare_results(
     )
     if out is not None:
         write_files(comparison, out)
+        write_text(out / INDEX, render_comparison(comparison, out))
     return comparison
 
 

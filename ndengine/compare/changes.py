@@ -77,10 +77,10 @@ def pair_up(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
     units are the same. Where all of them have an ``x``, each is paired with the next one along it; else the first is
     paired with every other.
     """
-    families: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(list)
+    families: defaultdict[tuple[str, str, str, str, int], list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
         model = "" if entry.group else entry.model
-        families[entry.group, model, entry.layer, len(entry.units)].append(place)
+        families[entry.group, entry.x_name, model, entry.layer, len(entry.units)].append(place)
     for places in families.values():
         xs = {place: x for place in places if (x := entries[place].x) is not None}
         if len(xs) == len(places):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ndengine.compare.curves import Curve
 from ndengine.compare.differences import Difference
 from ndengine.compare.entries import Entry
 from ndengine.errors import ResultError
+from ndengine.models.zoo.published import Published
 from ndengine.score import CategorySummary
 
 if TYPE_CHECKING:
@@ -61,9 +63,28 @@ class Comparison:
     folder: Path | None = None
 
     def table(self) -> dict[str, list[Cell]]:
-        """The columns of ``compare.csv``: a row for each entry; a category that one lacks is None there."""
-        rows = [_row(entry, self.categories) for entry in self.entries]
+        """The columns of ``compare.csv``: a row for each entry; a category that one lacks is None there.
+
+        The columns of published figures are there where one of the entries has them.
+        """
+        rows = [_row(entry, self.place_of(entry), self.categories) for entry in self.entries]
+        if any(entry.published for entry in self.entries):
+            rows = [{**row, **_published(e, self.categories)} for row, e in zip(rows, self.entries, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+    def published_after(self) -> dict[int, Published]:
+        """What was published, each figure once: by the place of the last entry that it stands beside."""
+        last: dict[tuple[str, str], tuple[int, Published]] = {}
+        for place, entry in enumerate(self.entries):
+            if known := entry.published:
+                last[known.network, known.layer] = (place, known)
+        return dict(last.values())
+
+    def place_of(self, entry: Entry) -> str:
+        """An entry's folder as seen from the comparison's, so that both can be moved together."""
+        if self.folder is None:
+            return str(entry.folder)
+        return Path(os.path.relpath(os.path.realpath(entry.folder), os.path.realpath(self.folder))).as_posix()
 
     def changed_units(self) -> dict[str, list[Cell]]:
         """The columns of ``changes.csv``: a row for each unit that changed."""
@@ -71,10 +92,9 @@ class Comparison:
         for pair in self.changes:
             before, after = self.entries[pair.before], self.entries[pair.after]
             for change in pair.rows:
-                cells = (before.label, after.label, before.layer, change.unit, change.kind)
-                for name, value in zip(
-                    CHANGE_COLUMNS, (*cells, *change.before, *change.after, change.size), strict=True
-                ):
+                cells: list[Cell] = [before.label, after.label, before.layer, change.unit, change.kind]
+                cells += [*change.before, *change.after, change.size]
+                for name, value in zip(CHANGE_COLUMNS, cells, strict=True):
                     columns[name].append(value)
         return columns
 
@@ -103,11 +123,12 @@ class Comparison:
                     "group": e.group,
                     "x": e.x,
                     "x_name": e.x_name,
-                    "folder": str(e.folder),
+                    "folder": self.place_of(e),
                     "model": e.model,
                     "weights": e.weights,
                     "layer": e.layer,
                     "summary": e.summary.record(),
+                    "published": None if e.published is None else e.published.record(),
                 }
                 for e in self.entries
             ],
@@ -143,7 +164,7 @@ CHANGE_COLUMNS = (
 )
 
 
-def _row(entry: Entry, categories: tuple[str, ...]) -> dict[str, Cell]:
+def _row(entry: Entry, place: str, categories: tuple[str, ...]) -> dict[str, Cell]:
     summary = entry.summary
     row: dict[str, Cell] = {
         "label": entry.label,
@@ -152,7 +173,7 @@ def _row(entry: Entry, categories: tuple[str, ...]) -> dict[str, Cell]:
         "x": entry.x,
         "model": entry.model,
         "weights": entry.weights,
-        "folder": str(entry.folder),
+        "folder": place,
         "units": summary.units,
         "dead": summary.dead,
         "detectors": summary.detectors,
@@ -163,4 +184,17 @@ def _row(entry: Entry, categories: tuple[str, ...]) -> dict[str, Cell]:
         found = summary.by_category.get(category)
         for scheme, count in SCHEMES:
             row[f"{category}-{scheme}"] = None if found is None else count(found)
+    return row
+
+
+def _published(entry: Entry, categories: tuple[str, ...]) -> dict[str, Cell]:
+    """What was published of an entry, on the whole of Broden and per category."""
+    known = entry.published
+    row: dict[str, Cell] = {
+        "published-detectors": known.detectors if known else None,
+        "published-unique-per-category": known.unique if known else None,
+    }
+    for category in categories:
+        unique = known.unique_by_category.get(category) if known else None
+        row[f"{category}-published-unique-per-category"] = unique
     return row

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from ndengine.compare.series_record import COMPARE, Member, read_series_record
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
+from ndengine.models.zoo.published import Published
+from ndengine.models.zoo.rows import published_for
 from ndengine.result import Dissection, LayerResult
 from ndengine.result_record import RECORD
 from ndengine.score import Summary
 from ndengine.units_table import concept_name
 
+UNKNOWN = "not known"
 DEPTH = 4  # folders below the one that is named, in which results are looked for
 
 
@@ -79,6 +82,8 @@ class Entry:
         Images that were used.
     settings, provenance : dict
         As the result records them.
+    published : Published or None
+        What was published of this very layer.
     """
 
     label: str
@@ -98,6 +103,7 @@ class Entry:
     images: int
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    published: Published | None
 
     @property
     def title(self) -> str:
@@ -137,19 +143,12 @@ def find_results(folders: Sequence[Path]) -> tuple[list[Found], str, list[str]]:
     if not folders:
         raise ResultError("There is nothing to compare; name folders of results.")
     found: dict[Path, Found] = {}
-    titles, missing = [], []
+    titles: list[str] = []
+    missing: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise ResultError(f"{folder} is no folder; name the --out of finished runs or of a series.")
-        if (folder / RECORD).exists():
-            here = [Found(folder, None, True)]
-        elif series := read_series_record(folder):
-            title, members = series
-            titles.append(title)
-            here = [Found(folder / m.name, m, False) for m in members if (folder / m.name / RECORD).exists()]
-            missing += [m.name for m in members if not (folder / m.name / RECORD).exists()]
-        else:
-            here = [Found(path, None, False) for path in sorted(_below(folder, DEPTH))]
+        here = list(_results_in(folder, DEPTH, titles, missing, named=True))
         if not here:
             raise ResultError(f"{folder} holds no finished result; name the --out of finished runs or of a series.")
         for one in here:
@@ -186,8 +185,8 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             x=x,
             x_name=x_name,
             folder=found.folder,
-            model=str(settings["model"]),
-            weights=str(settings["weights"]),
+            model=settings["model"],
+            weights=settings["weights"],
             layer=name,
             page="report/index.html" if alone else f"report/{layer.folder}/index.html",
             geometry=layer.geometry,
@@ -198,6 +197,7 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             images=len(dissection.image_names),
             settings=settings,
             provenance=dissection.provenance,
+            published=published_for(settings, name),
         )
 
 
@@ -212,11 +212,21 @@ def units_of(layer: LayerResult, vocabulary: Vocabulary) -> Units:
     )
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders with a result, not looking into results, comparisons or what is hidden."""
+def _results_in(folder: Path, depth: int, titles: list[str], missing: list[str], *, named: bool) -> Iterator[Found]:
+    """Results in a folder, not looking into results, comparisons or what is hidden.
+
+    Titles of the series that are met, and the names of their runs without a result, are added to the lists.
+    """
     if (folder / RECORD).exists():
-        yield folder
+        yield Found(folder, None, named)
+    elif series := read_series_record(folder):
+        titles.append(series[0])
+        for member in series[1]:
+            if (folder / member.name / RECORD).exists():
+                yield Found(folder / member.name, member, False)
+            else:
+                missing.append(member.name)
     elif depth:
-        for path in folder.iterdir():
+        for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.name.startswith(".") and path.name != COMPARE:
-                yield from _below(path, depth - 1)
+                yield from _results_in(path, depth - 1, titles, missing, named=False)

@@ -4,6 +4,7 @@
 - :mod:`ndengine.models.layers`: names and patterns to layers, outputs to maps; ``resolve_layers``,
   ``layer_maps``
 - :mod:`ndengine.models.trace`: one forward pass; receptive fields with ``field_map``
+- :mod:`ndengine.models.zoo`: the networks of the benchmark of 2017; ``rows``, ``find_row``
 - :mod:`ndengine.models.preprocess`: pixels to input; ``Preprocessing``, ``resolve_preprocessing``
 """
 

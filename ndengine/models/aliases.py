@@ -1,4 +1,4 @@
-"""Names that the literature uses for layers of torchvision's networks: ``conv5_3``, ``fire9``, ``res5c``.
+"""Names that the literature uses for layers: ``conv5_3``, ``fire9``, ``res5c``, and the blobs of Caffe's networks.
 
 A convolution's name means its output after the ReLU (and after batch norm where there is one), as in the
 papers.
@@ -11,17 +11,27 @@ from string import ascii_lowercase
 
 from torch import nn
 
+from ndengine.models.caffe.network import CaffeNetwork
+
 
 def layer_aliases(module: nn.Module) -> dict[str, str]:
-    """Alias to module path, for a network built by torchvision or with its classes; empty for any other.
+    """Alias to module path, for a network built by torchvision or with its classes, or Caffe's; empty for any other.
 
-    A name that is a path of the network itself is never an alias.
+    A name that is a path of the network itself is never an alias, but for Caffe's: there ``conv5`` is the blob, which
+    the layer ``relu5`` writes last, and not the layer ``conv5``.
     """
+    if isinstance(module, CaffeNetwork):
+        return module.aliases()
     kind = type(module)
     family = kind.__module__.removeprefix("torchvision.models.") if "torchvision" in kind.__module__ else ""
     pairs = _FAMILIES[family](module) if family in _FAMILIES else iter(())
     paths = dict(module.named_modules())
     return {alias: path for alias, path in pairs if path in paths and alias not in paths}
+
+
+def missing_layers(module: nn.Module) -> dict[str, str]:
+    """Names of layers that a network should have and can't compute, each with the reason."""
+    return module.missing if isinstance(module, CaffeNetwork) else {}
 
 
 def _vgg(module: nn.Module) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,18 +21,30 @@ TIMEOUT = 30  # seconds without a byte
 HASH = re.compile(r"-([0-9a-f]{8,})\.")  # as in vgg16-397923af.pth: the first digits of the file's SHA-256
 
 
-def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path, str]:
+class FetchError(ModelError):
+    """A file that its servers did not give; ``reason`` says why in a few words."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+def download(
+    urls: str | Sequence[str], folder: Path, progress: Progress = SILENT, *, name: str = ""
+) -> tuple[Path, str]:
     """The file behind a URL, from the folder where it is there already.
 
     Parameters
     ----------
-    url : str
-        Its last part is the file's name; digits in it, as in ``vgg16-397923af.pth``, must begin the file's
-        SHA-256.
+    urls : str or sequence of str
+        Where it is; several are tried in turn.
     folder : Path
         Where the file is kept; made if missing. A download that broke off waits there as ``NAME.part``.
     progress : Progress
-        Told the bytes.
+        Told the bytes, and which URLs failed before another one is tried.
+    name : str
+        What the file is called there; the last part of the first URL unless given. Digits in it, as in
+        ``vgg16-397923af.pth``, must begin the file's SHA-256.
 
     Returns
     -------
@@ -41,10 +54,11 @@ def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path,
     Raises
     ------
     ModelError
-        If the server does not answer, has no such file, breaks off, or sends something else.
+        If no server answers, has such a file, and sends it whole.
     """
-    name = url.rpartition("/")[2]
-    target, part = folder / name, folder / f"{name}.part"
+    urls = [urls] if isinstance(urls, str) else urls
+    name = name or urls[0].rpartition("/")[2]
+    target = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{name}.lock"):  # a second run waits here and then finds the file
@@ -53,20 +67,64 @@ def download(url: str, folder: Path, progress: Progress = SILENT) -> tuple[Path,
                 if is_intact(name, digest):
                     return target, digest
                 progress.note(f"{target} has another checksum than its name says and is fetched again.")
-            _fetch(url, part, progress)
-            digest = hash_file(part)
-            if not is_intact(name, digest):
-                part.unlink()
-                raise ModelError(
-                    f"{url} sent a file whose SHA-256 begins with {digest[:8]}, not {expected_digits(name)}; "
-                    "run again, or get the file elsewhere and give it with --weights FILE."
-                )
+            part, digest = _fetch_any(urls, target, progress)
             os.replace(part, target)
+            for place in range(len(urls)):  # what other servers had begun to send
+                _part(target, place).unlink(missing_ok=True)
     except OSError as error:
         raise ModelError(
             f"{target} can't be kept ({error.strerror or error}); choose another folder with --cache."
         ) from None
     return target, digest
+
+
+def _fetch_any(urls: Sequence[str], target: Path, progress: Progress) -> tuple[Path, str]:
+    """The file from the first server that gives it, and its SHA-256."""
+    failures = []
+    for place, url in enumerate(urls):
+        part = _part(target, place)
+        try:
+            return part, _fetch_checked(url, part, target.name, progress)
+        except FetchError as failure:
+            failures.append(failure)
+            if place + 1 < len(urls):
+                progress.note(f"{url} failed ({failure.reason}); another server is tried.")
+    if len(failures) == 1:
+        raise failures[0]
+    tried = ", ".join(f"{url} ({failure.reason})" for url, failure in zip(urls, failures, strict=True))
+    raise FetchError(
+        f"{target.name} can't be fetched from {tried}; run again later, or get it elsewhere and put it into "
+        f"{target.parent} or give it with --weights FILE.",
+        "no server gives it",
+    )
+
+
+def _part(target: Path, place: int) -> Path:
+    """Where a server's part is kept, apart from the others': nobody would notice a file made of parts of two."""
+    return target.with_name(f"{target.name}.{place}.part" if place else f"{target.name}.part")
+
+
+def _fetch_checked(url: str, part: Path, name: str, progress: Progress) -> str:
+    """Bring ``part`` to its full length, and give its SHA-256 if it is what its name says."""
+    _fetch(url, part, name, progress)
+    digest = hash_file(part)
+    if not is_intact(name, digest):
+        part.unlink()
+        reason = f"SHA-256 begins with {digest[:8]}, not {expected_digits(name)}"
+        raise FetchError(
+            f"{url} sent a file whose {reason}; run again, or get the file elsewhere and give it with --weights FILE.",
+            reason,
+        )
+    if not expected_digits(name) and _is_page(part):
+        part.unlink()
+        raise _refused(url, "it sends a web page")
+    return digest
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a web page, as servers send it for what has moved."""
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype", b"<html", b"<head"))
 
 
 def hash_file(path: Path) -> str:
@@ -86,7 +144,7 @@ def is_intact(name: str, digest: str) -> bool:
     return digest.startswith(expected_digits(name))
 
 
-def _fetch(url: str, part: Path, progress: Progress) -> None:
+def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
     """Bring ``part`` to its full length, going on behind the bytes that it has."""
     have = part.stat().st_size if part.is_file() else 0
     answer = _open(url, have)
@@ -100,7 +158,7 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
             have = 0
         total = have + int(answer.headers.get("Content-Length") or 0)
         with (
-            progress.stage(f"download {part.stem}", total, "bytes") as advance,
+            progress.stage(f"download {name}", total, "bytes") as advance,
             part.open("ab" if have else "wb") as out,
         ):
             advance(have)
@@ -125,7 +183,8 @@ def _open(url: str, start: int) -> http.client.HTTPResponse | None:
             return None
         raise _refused(url, f"{error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _refused(url, str(getattr(error, "reason", error)) or type(error).__name__) from None
+        cause = getattr(error, "reason", error)
+        raise _refused(url, getattr(cause, "strerror", None) or str(cause) or type(error).__name__) from None
     return answer
 
 
@@ -136,15 +195,17 @@ def _read(url: str, answer: http.client.HTTPResponse, have: int) -> bytes:
         raise _broke_off(url, have) from None
 
 
-def _refused(url: str, reason: str) -> ModelError:
-    return ModelError(
+def _refused(url: str, reason: str) -> FetchError:
+    return FetchError(
         f"{url} can't be fetched ({reason}); get that file elsewhere and give it with --weights FILE, or use "
-        "--weights random."
+        "--weights random.",
+        reason,
     )
 
 
-def _broke_off(url: str, have: int) -> ModelError:
-    return ModelError(
+def _broke_off(url: str, have: int) -> FetchError:
+    return FetchError(
         f"{url} broke off after {have} bytes; run again to go on from there, or get the file elsewhere and give it "
-        "with --weights FILE."
+        "with --weights FILE.",
+        f"broke off after {have} bytes",
     )

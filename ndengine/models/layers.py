@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ndengine.errors import ModelError
-from ndengine.models.aliases import layer_aliases
+from ndengine.models.aliases import layer_aliases, missing_layers
 from ndengine.models.axes import COLUMNS, ROWS, Axes, Dim, length, places
 from ndengine.models.trace import IMAGES, Step, Trace, field_of, first_tensor, trace_model
 from ndkernels.grid import Field
@@ -110,13 +110,18 @@ def resolve_layers(
         maps.
     """
     trace = trace or trace_model(module, size)
-    aliases = layer_aliases(module)
+    aliases, missing = layer_aliases(module), missing_layers(module)
     paths = {path: path for path, _ in module.named_modules(remove_duplicate=False) if path}
-    names = aliases | paths
+    names = aliases | {path: path for path in paths if path not in aliases and path not in missing}
     found: dict[str, Layer] = {}
     for wanted in requested:
         if wanted in names:
             matches = [wanted]
+        elif wanted in missing:
+            raise ModelError(
+                f"Layer {wanted} of {model_name} depends on {missing[wanted]}; ask for a layer that does not "
+                f"(`ndengine layers --model {model_name}` lists them)."
+            )
         else:
             matches = [name for name in names if fnmatchcase(name, wanted)]
             if not matches:
@@ -149,10 +154,12 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
         If nothing can be listed: the network can't take an input of this size, or puts out no maps.
     """
     trace = trace_model(module, size)
-    aliases = {path: alias for alias, path in layer_aliases(module).items()}
+    named = layer_aliases(module)
+    aliases = {path: alias for alias, path in named.items() if alias != path}
+    hidden = {name for name in named if named[name] != name} | missing_layers(module).keys() - named.keys()
     rows = []
     for path in sorted(trace.steps, key=lambda path: trace.steps[path].end):
-        if path and _is_usable(trace, path, size):
+        if path and path not in hidden and _is_usable(trace, path, size):
             layer = _layer(module, path, path, model_name, size, trace)
             rows.append(LayerRow(path, aliases.get(path, ""), layer.kind, layer.shape, layer.field))
     if not rows:

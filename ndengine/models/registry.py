@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,10 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet
 from ndengine.models.aliases import layer_aliases
+from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
+from ndengine.models.caffe.caffemodel import read_caffemodel
+from ndengine.models.caffe.network import CaffeNetwork
+from ndengine.models.caffe.source import build_prototxt, is_prototxt
 from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
@@ -28,6 +32,8 @@ from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
+from ndengine.models.zoo.build import build_row
+from ndengine.models.zoo.rows import find_row, rows
 from ndengine.progress import SILENT, Progress
 
 USUAL_SIZE = (224, 224)  # where neither the caller nor the network names one
@@ -57,6 +63,12 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    file_sha256 : str
+        Of the file that defines the network; empty where that is code.
+    rotate : float or None
+        The power of the rotation that the benchmark puts the network's units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -68,6 +80,9 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    file_sha256: str = ""
+    rotate: float | None = None
+    rotate_seed: int | None = None
 
 
 def load_model(
@@ -86,7 +101,8 @@ def load_model(
     Parameters
     ----------
     model : str
-        A torchvision name, ``scenesnet``, ``timm:NAME``, ``package.module:factory`` or ``file.py:factory``.
+        A torchvision name, ``scenesnet``, a network of the benchmark (:mod:`ndengine.models.zoo.rows`),
+        ``timm:NAME``, ``package.module:factory``, ``file.py:factory`` or a Caffe network's ``FILE.prototxt``.
     weights : str
         ``default`` (the published ones; as the factory returns them), ``random``, or a file.
     layers : sequence of str
@@ -110,15 +126,15 @@ def load_model(
         If the model or a layer is unknown, a factory fails, or the weights are missing, damaged or another
         network's.
     """
-    asked = Asked(weights)
-    if weights not in ("default", "random"):
-        asked = Asked(weights, read_weights(Path(weights)), hash_file(Path(weights)))
+    asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
-    if asked.state is not None and not built.sha256:
-        fit_weights(built.module, asked.state, trace, found, model_name=model, source=weights)
+    state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
+    if state is not None:
+        source = weights if built.state is None else built.weights
+        fit_weights(built.module, state, trace, found, model_name=model, source=source)
     return LoadedModel(
         built.module,
         model,
@@ -129,6 +145,9 @@ def load_model(
         built.size,
         size,
         tuple(found),
+        built.file_sha256,
+        built.rotate,
+        built.rotate_seed,
     )
 
 
@@ -137,6 +156,27 @@ def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
     is_factory = ":" in model and not model.startswith("timm:")
     built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
     return built.module, built.size
+
+
+def _read(weights: str) -> Asked:
+    if weights in ("default", "random"):
+        return Asked(weights)
+    path = Path(weights)
+    if path.suffix.lower() == CAFFEMODEL:
+        return Asked(weights, blobs=read_caffemodel(path), sha256=hash_file(path))
+    return Asked(weights, read_weights(path), sha256=hash_file(path))
+
+
+def _state_for(module: nn.Module, asked: Asked, model: str) -> State | None:
+    """A file's tensors as the network calls them; None where no file was asked for."""
+    if asked.blobs is None:
+        return asked.state
+    if not isinstance(module, CaffeNetwork):
+        raise ModelError(
+            f"{asked.text} holds a Caffe network's weights and {model} is none; give --model its prototxt, or "
+            "--weights a state dict."
+        )
+    return module.state_of(asked.blobs)
 
 
 def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
@@ -160,6 +200,11 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
         )
     if find_network(model):
         return build_small(model, asked, origin, cache, progress)
+    row = find_row(model)
+    if row is not None:
+        return build_row(row, asked, seed, cache, progress)
+    if is_prototxt(model):
+        return replace(build_prototxt(model, asked), weights=origin)
     if model.startswith("timm:"):
         return _build_timm(model, is_default, origin)
     if ":" in model:
@@ -169,7 +214,8 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
-        raise ModelError(_unknown(model, [*names, "scenesnet", *network_names()]))
+        own = ["scenesnet", *network_names(), *(row.name for row in rows())]
+        raise ModelError(_unknown(model, [*names, *own]))
     return _build_torchvision(models, model, asked, origin, cache, progress)
 
 

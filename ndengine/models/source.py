@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ndengine.models.caffe.caffemodel import Blobs
 from ndengine.models.preprocess import ASSUMED, Preprocessing
 from ndengine.models.weights import State
 
@@ -20,12 +21,15 @@ class Asked:
         ``default``, ``random``, ``none`` (an architecture alone) or the file.
     state : dict or None
         The file's tensors by name.
+    blobs : dict or None
+        Where it is a caffemodel, the file's tensors by layer; what they are called depends on the network.
     sha256 : str
         The file's checksum.
     """
 
     text: str
     state: State | None = None
+    blobs: Blobs | None = None
     sha256: str = ""
 
 
@@ -47,6 +51,14 @@ class Built:
         Rows and columns of the input that it was made for.
     fixed_size : bool
         Whether it gets images of that size unless another is asked for, whatever the size of the dataset's.
+    file_sha256 : str
+        Checksum of the file that defines it; empty where that is code.
+    state : dict or None
+        Tensors that are yet to be fitted to it, where they are not those that were asked for by file.
+    rotate : float or None
+        The power of the rotation that the benchmark puts its units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -56,3 +68,7 @@ class Built:
     default_layers: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     fixed_size: bool = False
+    file_sha256: str = ""
+    state: State | None = None
+    rotate: float | None = None
+    rotate_seed: int | None = None

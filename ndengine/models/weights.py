@@ -67,7 +67,8 @@ def read_weights(path: Path) -> State:
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise ModelError(
-            f"{path} is no weights file by its name; use default, random or a file that ends in {', '.join(SUFFIXES)}."
+            f"{path} is no weights file by its name; use default, random or a file that ends in {', '.join(SUFFIXES)} "
+            "or, for a Caffe network, .caffemodel."
         )
     if not path.is_file():
         raise ModelError(f"{path} does not exist; give --weights an existing file, default or random.")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ndengine.models.zoo.rows import published_for
 from ndengine.report.figures import (
     CategoryBar,
     ConceptBar,
@@ -23,10 +22,10 @@ from ndengine.report.figures import (
     layers_figure,
 )
 from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
+from ndengine.report.templates import render_page
 from ndengine.result import Dissection, LayerResult
 from ndengine.settings import precision_of, preset_label
 
-HERE = Path(__file__).parent
 INDEX = "index.html"
 NO_PICTURES = (
     "The units' pictures are missing: the dataset was not at hand when this page was written. "
@@ -102,7 +101,7 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
         **_common(dissection, f"{layer.name} of {_short_path(dissection.settings['model'])}"),
         "heading": layer.name,
         "summary": layer.summary,
-        "sentences": _sentences(layer) + ((NO_PICTURES,) if missing else ()),
+        "sentences": _sentences(dissection, layer) + ((NO_PICTURES,) if missing else ()),
         "categories_figure": categories_figure(_bars(layer)) if _detects(layer) else None,
         "concepts_figure": _concepts(dissection, layer),
         "chips": _chips(dissection, rows),
@@ -113,7 +112,7 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
     tile = tile_size(dissection.image_size)[1]
     # One rule for each length of strip that occurs: what part of it a tile is wide; report.css cuts by it.
     rules = [f".n{n} {{ --tile: {100 * tile / strip_size((1, tile), n)[1]:.4f}%; }}" for n in sorted(counts)]
-    return _render("layer.html", page, "\n".join(["", *rules]))
+    return render_page("layer.html", page, "\n".join(["", *rules]))
 
 
 def render_overview(dissection: Dissection) -> str:
@@ -131,36 +130,12 @@ def render_overview(dissection: Dissection) -> str:
             }
             for layer in layers
         ],
-        "sentences": _shared_sentences(layers),
+        "sentences": _shared_sentences(dissection),
         "figure": layers_figure({x.name: _bars(x) for x in layers}) if any(map(_detects, layers)) else None,
         "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
         "records": [("Settings", _settings(dissection, None)), ("Provenance", _provenance(dissection))],
     }
-    return _render("overview.html", page, "")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    """Where templates are compiled once, whatever the number of layers."""
-    return Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _render(template: str, page: Mapping[str, Any], rules: str) -> str:
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            page=page,
-            style=Markup((HERE / "report.css").read_text("utf-8") + rules),
-            script=Markup((HERE / "report.js").read_text("utf-8")),
-        )
-    )
+    return render_page("overview.html", page, "")
 
 
 def _common(dissection: Dissection, title: str) -> dict[str, Any]:
@@ -251,17 +226,19 @@ def _chips(dissection: Dissection, rows: Sequence[Row]) -> list[Chip]:
     return [chip for chip in [*chips, Chip("", colour(-1), units[""])] if chip.units]
 
 
-def _sentences(layer: LayerResult) -> tuple[str, ...]:
-    return (*layer.summary.warnings, *layer.notes)
+def _sentences(dissection: Dissection, layer: LayerResult) -> tuple[str, ...]:
+    published = published_for(dissection.settings, layer.name)
+    beside = (published.sentence(dissection.settings["model"]),) if published else ()
+    return (*beside, *layer.summary.warnings, *layer.notes)
 
 
-def _shared_sentences(layers: Sequence[LayerResult]) -> list[str]:
+def _shared_sentences(dissection: Dissection) -> list[str]:
     """Each sentence once, naming the layers that it is about unless it is about all of them."""
     about: dict[str, list[str]] = {}
-    for layer in layers:
-        for sentence in _sentences(layer):
-            about.setdefault(sentence, []).append(layer.name)
-    return [s if len(n) == len(layers) else f"{', '.join(n)}: {s}" for s, n in about.items()]
+    for name, layer in dissection.layers.items():
+        for sentence in _sentences(dissection, layer):
+            about.setdefault(sentence, []).append(name)
+    return [s if len(n) == len(dissection.layers) else f"{', '.join(n)}: {s}" for s, n in about.items()]
 
 
 def _settings(dissection: Dissection, layer: LayerResult | None) -> list[tuple[str, str]]:

@@ -77,6 +77,11 @@ def fill(key: str, text: str, known: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
+def without_fields(text: str) -> str:
+    """A text without what it has in braces."""
+    return "".join(literal for literal, _, _, _ in Formatter().parse(text))
+
+
 def word(value: Any) -> str:
     """A value as part of a folder's name: of a path the last part without its suffix."""
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ndengine.errors import SeriesError, SettingsError
 from ndengine.provenance import usable_cores
-from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, word
+from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, without_fields, word
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import OPTIONS, settings_of, shown
 from ndengine.settings import Settings
@@ -54,7 +54,7 @@ def read_series(path: Path, instead: Mapping[str, Any] | None = None) -> Series:
         if not isinstance(title, str):
             raise SeriesError(f"title is {shown(title)}; use text.")
         _refuse_strangers(content, OPTIONS, ("title", "run"))
-        settings_of(content, path.parent)
+        settings_of({key: value for key, value in content.items() if not _has_fields(value)}, path.parent)
     for number, table in enumerate(tables, start=1):
         with _naming(f"{path}, [[run]] {number}"):
             runs += _runs_of(table, content, forced, path.parent)
@@ -79,7 +79,7 @@ def _runs_of(
 def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping[str, Any], folder: Path) -> SeriesRun:
     """The run of one choice of a grid; ``chosen`` has its table's keys and the grid's."""
     given = {"model": Settings.model, "weights": Settings.weights, **defaults, **chosen}
-    plain = {key: value for key, value in given.items() if not any(map(fields_in, _texts_in(value)))}
+    plain = {key: value for key, value in given.items() if not _has_fields(value)}
     options = {}
     for key, value in {"threads": usable_cores(), **given, **forced}.items():
         if key in OPTIONS:
@@ -91,14 +91,21 @@ def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping
     known = {key: value for key, value in {**plain, **options}.items() if key not in NAMES}
     words = {key: value if isinstance(value, int | float) else word(value) for key, value in known.items()}
     # What only repeats others, as in weights = "at-{iteration}.pth", adds nothing to a name.
-    untold = {*NAMES, "model", "x-name", *(["x"] if isinstance(chosen.get("x"), str) else [])}
+    untold = {
+        *NAMES,
+        "model",
+        "x-name",
+        *fields_in(str(given["model"])),
+        *(["x"] if isinstance(chosen.get("x"), str) else []),
+    }
     telling = {key: value for key, value in chosen.items() if key in plain and key not in untold}
+    family = word(without_fields(str(given["model"])))  # of networks that are called by their iteration, the same one
     x, x_name = _place_of(given, known, next((name for name in AXES if name in chosen), None))
     return SeriesRun(
         name=fill("name", given["name"], words) if "name" in given else automatic_name(options["model"], telling),
         settings=settings,
         label=fill("label", given["label"], words) if "label" in given else "",
-        group=fill("group", given["group"], words) if "group" in given else word(options["model"]) if x_name else "",
+        group=fill("group", given["group"], words) if "group" in given else family if x_name else "",
         x=x,
         x_name=x_name,
     )
@@ -111,6 +118,8 @@ def _place_of(given: Mapping[str, Any], known: Mapping[str, Any], usual: str | N
     if not isinstance(name, str):
         raise SeriesError(f"x-name is {shown(name)}; use text.")
     if key is None:
+        if name:
+            raise SeriesError("x-name is given and x is not; name a key with a number, or give one.")
         return None, ""
     value = key
     if isinstance(key, str):
@@ -133,6 +142,10 @@ def _texts_in(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in _texts_in(item)]
     return [value] if isinstance(value, str) else []
+
+
+def _has_fields(value: Any) -> bool:
+    return any(map(fields_in, _texts_in(value)))
 
 
 def _refuse_strangers(

@@ -13,7 +13,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from ndengine.compare import Comparison, compare_results
-from ndengine.compare.series_record import COMPARE, SERIES, read_series_record, write_series_record
+from ndengine.compare.series_record import COMPARE, read_series_record, write_series_record
 from ndengine.dissect import dissect_network
 from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, SpoolError
 from ndengine.progress import SILENT, Progress
@@ -21,7 +21,9 @@ from ndengine.result_record import is_result, read_record
 from ndengine.score import Summary
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import files_of
-from ndengine.workspace import LOCK, UNFINISHED
+from ndengine.workspace import UNFINISHED
+
+LOCK = ".ndengine-series.lock"  # not that of a run, which would take the folder for its own
 
 State = Literal["finished", "other settings", "damaged", "interrupted", "new"]
 Fate = Literal["computed", "taken", "failed", "not reached"]
@@ -107,9 +109,8 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
                 kind = DatasetError if option == "data" else ModelError
                 raise kind(f"{where}run {run.name}: {option} names {path}, which does not exist; correct the path.")
     if out.is_dir() and any(out.iterdir()) and read_series_record(out) is None and not (out / LOCK).exists():
-        raise ResultError(f"{out} is not empty and holds no series; choose another --out.")
-    if is_result(out):
-        raise ResultError(f"{out} holds a dissection; choose another --out for the series.")
+        what = "holds a dissection" if is_result(out) else "is not empty and holds no series"
+        raise ResultError(f"{out} {what}; choose another --out for the series.")
     planned = [PlannedRun(run, out / run.name, _state(run, out / run.name)) for run in series.runs]
     for plan in planned:
         if plan.state == "other settings" and not overwrite:
@@ -249,10 +250,8 @@ def _claimed(out: Path) -> Iterator[None]:
 
 def failures(outcomes: Sequence[RunOutcome]) -> str:
     """One sentence about the runs that failed; empty where none did."""
-    failed = [outcome.run.name for outcome in outcomes if outcome.fate == "failed"]
+    failed = [outcome for outcome in outcomes if outcome.fate == "failed"]
     if not failed:
         return ""
-    return (
-        f"{len(failed)} of {len(outcomes)} runs failed ({', '.join(failed)}); mend what their messages name, "
-        f"and the same command goes on from what {SERIES} and the folders beside it hold."
-    )
+    told = "; ".join(f"{outcome.run.name}: {outcome.error.rstrip('.')}" for outcome in failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed ({told}); mend that, and the same command goes on."

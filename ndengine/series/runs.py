@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ndengine.compare.series_record import COMPARE, Member
+from ndengine.compare.series_record import COMPARE, SERIES, Member
 from ndengine.errors import SeriesError
 from ndengine.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")  # a folder's name that every file system takes
+
+TAKEN = (COMPARE, SERIES)  # what a series' folder holds besides
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class SeriesRun:
     x_name: str = ""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name) or self.name.endswith(".") or self.name.lower() == COMPARE:
+        if not NAME.fullmatch(self.name) or self.name.endswith(".") or self.name.lower() in TAKEN:
             raise SeriesError(
                 f"name is {self.name!r}, which can't be a run's folder; use letters, digits and . _ - "
-                f"(120 at most), and no name that is taken: {COMPARE}."
+                f"(120 at most), but neither {' nor '.join(TAKEN)}."
             )
         object.__setattr__(self, "label", self.label or self.name)
 

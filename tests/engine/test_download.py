@@ -173,6 +173,44 @@ def test_a_folder_that_can_not_be_written(server: Server, tmp_path: Path) -> Non
         download(server.url, tmp_path / "file" / "weights")
 
 
+def test_other_servers_are_tried_in_turn(server: Server, tmp_path: Path) -> None:
+    gone, listener = server.url.replace("models", "elsewhere"), Listener()
+    path, digest = download([gone, server.url], tmp_path, listener, name="net.pth")
+    assert (path, digest, path.read_bytes()) == (tmp_path / "net.pth", DIGEST, CONTENT)
+    assert listener.notes == [f"{gone} failed (404 Not Found); another server is tried."]
+    assert listener.stages == [("download net.pth", len(CONTENT), "bytes")]
+
+
+def test_each_server_goes_on_with_what_it_has_sent(server: Server, tmp_path: Path) -> None:
+    """Without a checksum in the name, parts of two files must not become one."""
+    urls = [server.url.replace("models", "elsewhere"), server.url]
+    server.cut = 1_500_000
+    with pytest.raises(ModelError, match=rf"{urls[0]} \(404 Not Found\), {urls[1]} \(broke off after 1500000 bytes\)"):
+        download(urls, tmp_path, name="net.pth")
+    (tmp_path / "net.pth.part").write_bytes(b"of another file")
+    server.cut = None
+    assert download(urls, tmp_path, name="net.pth")[0].read_bytes() == CONTENT
+    assert server.ranges == [None, None, "bytes=15-", "bytes=1500000-"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_file_that_no_server_has_names_all_of_them(server: Server, tmp_path: Path) -> None:
+    urls = [server.url.replace("models", place) for place in ("here", "there")]
+    with pytest.raises(ModelError) as error:
+        download(urls, tmp_path, name="net.pth")
+    assert all(f"{url} (404 Not Found)" in str(error.value) for url in urls)
+    assert str(error.value).startswith("net.pth can't be fetched from ")
+    assert f"put it into {tmp_path} or give it with --weights FILE." in str(error.value)
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>\n<p>moved", b"\n  <html>moved</html>", b"<HEAD>"])
+def test_a_web_page_is_no_file(server: Server, tmp_path: Path, page: bytes) -> None:
+    server.content = page
+    with pytest.raises(ModelError, match=r"can't be fetched \(it sends a web page\)"):
+        download([server.url], tmp_path, name="net.caffemodel")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
 def test_two_downloads_at_once_fetch_one_file(server: Server, tmp_path: Path) -> None:
     found: list[tuple[Path, str]] = []
     threads = [threading.Thread(target=lambda: found.append(download(server.url, tmp_path))) for _ in range(4)]

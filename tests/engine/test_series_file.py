@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from ndengine.provenance import usable_cores
 from ndengine.series import Series, SeriesRun, read_series
 from ndengine.series.values import OPTIONS
 from ndengine.settings import Settings, knobs_of
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = [
+    (name, block)
+    for name in ("README.md", "ndengine/SERIES.md")
+    for block in re.findall(r"```toml\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL)
+]
 
 
 @pytest.fixture
@@ -138,6 +146,13 @@ def test_checkpoints_by_pattern_and_by_list(written, tmp_path: Path) -> None:  #
     ]
 
 
+def test_networks_that_are_called_by_their_iteration_make_one_curve(written) -> None:  # type: ignore[no-untyped-def]
+    series = read_series(written("[[run]]\nmodel = 'alexnet-places205-iter-{iteration}'\nover.iteration = [1, 20]"))
+    assert [(run.settings.model, run.name, run.group, run.x) for run in series.runs] == [
+        (f"alexnet-places205-iter-{n}", f"alexnet-places205-iter-{n}", "alexnet-places205-iter", n) for n in (1, 20)
+    ]
+
+
 def test_an_axis_may_be_any_key_or_a_number(written) -> None:  # type: ignore[no-untyped-def]
     series = read_series(
         written(
@@ -189,6 +204,7 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\niou-threshold = 'x'", ": iou-threshold is 'x'; use a number."),
         ("[[run]]\nname = 'a/b'", ": name is 'a/b', which can't be a run's folder; "),
         ("[[run]]\nname = 'Compare'", ": name is 'Compare', which can't be a run's folder; "),
+        ("[[run]]\nname = 'series.json'", ": name is 'series.json', which can't be a run's folder; "),
         ("[[run]]\nname = 3", ": name is 3; use text."),
         ("[[run]]\n[[run]]", " has two runs called 'scenesnet'; give each a name of its own"),
         ("[[run]]\nname = 'A'\n[[run]]\nname = 'a'", " has two runs called 'a' (beside 'A'); "),
@@ -203,6 +219,7 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\nx = 'seed'", ": x is 'seed', which is no key of this run; name one, or give a number."),
         ("[[run]]\nx = 'model'", ": x is 'scenesnet'; use a number, or the name of a key that has one."),
         ("[[run]]\nx = nan", ": x is nan; use a number, or the name of a key that has one."),
+        ("[[run]]\nx-name = 'step'", ": x-name is given and x is not; name a key with a number, or give one."),
         ("[[run]]\nx = 1\nx-name = 2", ": x-name is 2; use text."),
         ("[[run]", " is no TOML: "),
     ],
@@ -226,3 +243,12 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_series_made_in_python_is_checked_too() -> None:
     with pytest.raises(SeriesError, match="The series has two runs called 'a'"):
         Series((SeriesRun("a", Settings()), SeriesRun("a", Settings(seed=1))))
+
+
+@pytest.mark.parametrize("block", [block for _, block in EXAMPLES], ids=[name for name, _ in EXAMPLES])
+def test_the_series_of_the_documentation_are_understood(written, block: str) -> None:  # type: ignore[no-untyped-def]
+    assert len(read_series(written(block)).runs) >= 2
+
+
+def test_the_documentation_has_series() -> None:
+    assert len(EXAMPLES) >= 5

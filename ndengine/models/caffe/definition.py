@@ -44,8 +44,11 @@ class CaffeDefinition:
         The shape of each input blob, as a rule ``{"data": (1, 3, 227, 227)}``.
     layers : tuple of CaffeLayer
         In the order in which they run.
+    synonyms : mapping of str to str
+        Other names for blobs.
     """
 
     name: str
     inputs: Mapping[str, tuple[int, ...]]
     layers: tuple[CaffeLayer, ...]
+    synonyms: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,227 @@
+"""A network's definition from its prototxt: as it runs behind training, in any of Caffe's spellings but the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from ndengine.errors import ModelError
+from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
+from ndengine.models.caffe.options import MOST
+from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
+
+SUFFIXES = (".prototxt", ".prototxt.txt")
+MOST_LAYERS = 10_000
+LABELLED = ("Data", "ImageData", "MemoryData", "WindowData")  # their second blob holds labels
+DATA = (*LABELLED, "DummyData", "HDF5Data", "Input")
+_TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
+
+# The types of 2014, by which layers were told before they had names of their own.
+_V1_TYPES = {
+    "ABSVAL": "AbsVal",
+    "BNLL": "BNLL",
+    "DUMMY_DATA": "DummyData",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
+    "ARGMAX": "ArgMax",
+}
+# A layer's own options stand in a message of this name; where none is given, in its type's with small letters.
+_OPTIONS = {
+    "InnerProduct": "inner_product_param",
+    "BatchNorm": "batch_norm_param",
+    "TanH": "tanh_param",
+    "MemoryData": "memory_data_param",
+    "DummyData": "dummy_data_param",
+    "ImageData": "image_data_param",
+    "WindowData": "window_data_param",
+}
+
+
+@dataclass(frozen=True)
+class Prototxt:
+    """What a prototxt says.
+
+    Attributes
+    ----------
+    definition : CaffeDefinition
+        The network of the phase TEST, without losses and labels; layers of data have become inputs.
+    mean : tuple of float
+        Of each input channel, in the units of pixels of 0 to 255; empty where it is not given.
+    factor : float
+        What the difference of pixel and mean is multiplied with.
+    """
+
+    definition: CaffeDefinition
+    mean: tuple[float, ...] = ()
+    factor: float = 1.0
+
+
+def read_prototxt(path: Path) -> Prototxt:
+    """Read a prototxt.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, breaks the text format (the line is named), is in Caffe's first format, or holds
+        no network.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ModelError(f"{path} can't be read ({error.strerror}); give --model an existing prototxt.") from None
+    if len(content) > LARGEST:
+        raise ModelError(f"{path} has more than {LARGEST:,} bytes; give --model a network's definition.")
+    return parse_prototxt(content.decode(errors="replace").removeprefix("\ufeff"), str(path))
+
+
+def parse_prototxt(text: str, source: str) -> Prototxt:
+    """The network in a prototxt's text.
+
+    Parameters
+    ----------
+    text : str
+    source : str
+        What errors call it.
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_prototxt`.
+    """
+    net = parse_text(text, source)
+    layers = _layers(net)
+    inputs = _net_inputs(net)
+    transform = Message(source, 1)
+    kept = []
+    for message, kind in layers:
+        if not _is_in_test(message):
+            continue
+        layer = _layer(message, kind)
+        if kind in DATA:
+            shapes = _data_shapes(message, layer)
+            for top, shape in zip(layer.tops, shapes, strict=False):
+                inputs.setdefault(top, shape)
+            if "transform_param" in message.fields and not transform.fields:
+                transform = message.message("transform_param")
+            if shapes:
+                continue
+        elif kind in _TRAINING or kind.endswith("Loss"):
+            continue
+        kept.append(layer)
+    mean, factor = _mean(transform)
+    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor)
+
+
+def _layers(net: Message) -> list[tuple[Message, str]]:
+    """All layers with their types."""
+    new, old = net.messages("layer"), net.messages("layers")
+    if new and old:
+        fail(net.source, old[0].line, "it has both `layer` and `layers`, of two of Caffe's formats")
+    if not new and not old:
+        what = "the settings of a training" if "base_lr" in net.fields else "no layers"
+        raise ModelError(f"{net.source} holds {what}; give --model the definition of a network.")
+    if len(new) + len(old) > MOST_LAYERS:
+        raise ModelError(f"{net.source} has {len(new) + len(old):,} layers, more than {MOST_LAYERS:,}; use another.")
+    for message in old:
+        if "layer" in message.fields:
+            raise ModelError(
+                f"{net.source} is in Caffe's first format, of 2013, at line {message.line}; bring it up to date with "
+                "Caffe's tool upgrade_net_proto_text."
+            )
+    kinds = [message.text("type") for message in new] + [_modern(message.text("type")) for message in old]
+    return list(zip([*new, *old], kinds, strict=True))
+
+
+def _modern(kind: str) -> str:
+    """A type of 2014 in today's spelling: INNER_PRODUCT is InnerProduct."""
+    return _V1_TYPES.get(kind) or ("".join(map(str.capitalize, kind.split("_"))) if kind.isupper() else kind)
+
+
+def _layer(message: Message, kind: str) -> CaffeLayer:
+    options = message.message(_options_name(kind)).options()
+    return CaffeLayer(message.text("name"), kind, message.texts("bottom"), message.texts("top"), options)
+
+
+def _options_name(kind: str) -> str:
+    return _OPTIONS.get(kind, f"{kind.lower()}_param")
+
+
+def _is_in_test(message: Message) -> bool:
+    """Whether a layer runs behind training: one of its `include` rules holds, or no `exclude` rule does."""
+    include, exclude = message.messages("include"), message.messages("exclude")
+    if include and exclude:
+        fail(message.source, message.line, "the layer has both include and exclude")
+    return any(map(_holds, include)) if include else not any(map(_holds, exclude))
+
+
+def _holds(rule: Message) -> bool:
+    """Whether a rule holds in the phase TEST, at level 0 and without any stage."""
+    phase = rule.value("phase")
+    if phase is not None and phase not in ("TRAIN", "TEST", 0, 1):
+        fail(rule.source, rule.line, f"phase is {phase!r:.40}, and neither TRAIN nor TEST")
+    if phase in ("TRAIN", 0) or "stage" in rule.fields:
+        return False
+    return rule.whole_number("min_level", 0, -MOST - 1, MOST) <= 0 <= rule.whole_number("max_level", 0, -MOST - 1, MOST)
+
+
+def _net_inputs(net: Message) -> dict[str, tuple[int, ...]]:
+    """Inputs that the network has beside its layers; their shapes are all given in one of two ways."""
+    names, shapes = net.texts("input"), [_dims(shape) for shape in net.messages("input_shape")]
+    dims = net.whole_numbers("input_dim", 1, MOST)
+    if dims and shapes:
+        fail(net.source, net.fields["input_dim"][0][1], "it has both input_dim and input_shape")
+    if len(dims) != 4 * len(names) and dims:
+        fail(net.source, net.fields["input_dim"][0][1], f"it has {len(dims)} input_dim for {len(names)} inputs of 4")
+    shapes = shapes or [dims[i : i + 4] for i in range(0, len(dims), 4)]
+    if len(shapes) != len(names):
+        line = net.fields.get("input", [("", 1)])[0][1]
+        fail(net.source, line, f"it has {len(names)} inputs and {len(shapes)} shapes of them")
+    return dict(zip(names, shapes, strict=True))
+
+
+def _dims(shape: Message) -> tuple[int, ...]:
+    return shape.whole_numbers("dim", 1, MOST)
+
+
+def _data_shapes(message: Message, layer: CaffeLayer) -> list[tuple[int, ...]]:
+    """The shapes of a data layer's blobs, labels left out; none where the file does not say them."""
+    own = message.message(_options_name(layer.kind))
+    if layer.kind in ("Input", "DummyData"):
+        shapes = [_dims(shape) for shape in own.messages("shape")]
+        if not shapes:
+            sides = [own.whole_numbers(name, 1, MOST) for name in ("num", "channels", "height", "width")]
+            shapes = list(zip(*sides, strict=False))
+        return shapes * len(layer.tops) if len(shapes) == 1 else shapes
+    if layer.kind == "MemoryData":
+        channels, *size = (own.whole_number(name, 0, 0, MOST) for name in ("channels", "height", "width"))
+    else:
+        transform = message.message("transform_param")
+        crop = max(place.whole_number("crop_size", 0, 0, MOST) for place in (transform, own))
+        size = [crop or own.whole_number(name, 0, 0, MOST) for name in ("new_height", "new_width")]
+        is_grey = transform.value("force_gray") is True or own.value("is_color") is False
+        channels = 1 if is_grey else 3
+    return [(1, channels, *size)] if channels and all(size) and layer.kind in LABELLED else []
+
+
+def _mean(transform: Message) -> tuple[tuple[float, ...], float]:
+    """The mean and the factor that a layer of data would apply."""
+    numbers = []
+    for name in ("mean_value", "scale"):
+        found = transform.values(name)
+        for (_, line), value in zip(transform.fields.get(name, ()), found, strict=True):
+            if isinstance(value, bool | str) or not isfinite(value):
+                fail(transform.source, line, f"{name} is {value!r:.40} where a number is needed")
+        numbers.append(tuple(float(value) for value in found))
+    mean, factors = numbers
+    if len(factors) > 1 or any(factor <= 0 for factor in factors):
+        fail(transform.source, transform.line, "scale is there twice or is not positive")
+    if len(mean) not in (0, 1, 3):
+        fail(transform.source, transform.line, f"it has {len(mean)} times mean_value, where 3 channels need 1 or 3")
+    return mean, next(iter(factors), 1.0)

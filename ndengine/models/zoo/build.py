@@ -1,0 +1,131 @@
+"""A row of the benchmark to a network with its weights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ndengine.errors import ModelError
+from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
+from ndengine.models.caffe.definition import CaffeDefinition
+from ndengine.models.caffe.network import CaffeNetwork, build_network
+from ndengine.models.caffe.prototxt import read_prototxt
+from ndengine.models.download import hash_file
+from ndengine.models.preprocess import Preprocessing
+from ndengine.models.source import Asked, Built
+from ndengine.models.weights import State, read_weights
+from ndengine.models.zoo.fetch import get_weights, has_weights
+from ndengine.models.zoo.files import beside
+from ndengine.models.zoo.row import Row
+from ndengine.progress import Progress
+
+OWN = "ndengine's definition"
+NUMBERED = re.compile(r"(features|classifier)\.([0-9]+)\.(\w+)")  # names in PyTorch's AlexNets and VGGs
+
+
+def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress) -> Built:
+    """The network of a row, and the weights that are to be fitted to it.
+
+    Parameters
+    ----------
+    row : Row
+    asked : Asked
+        What was asked for as weights: by default, the row's own from the cache folder or from where they are
+        published. A prototxt beside a caffemodel decides what the network is.
+    seed : int
+        Of random weights, which a row that was never trained has by default.
+    cache : Path
+        The cache folder.
+    progress : Progress
+        Told of downloads.
+
+    Raises
+    ------
+    ModelError
+        If the weights are not to be had, or a file is damaged.
+    """
+    is_default = asked.text == "default"
+    draws = asked.text == "random" or (is_default and row.is_random and not has_weights(row, cache))
+    if is_default and not draws:
+        asked = _own(row, cache, progress)
+    prototxt = None if asked.blobs is None else beside(Path(asked.text))
+    network = build_network(_define(row, asked.blobs, prototxt), random=draws, source=str(prototxt or row.name))
+    state = asked.state and name_by_position(asked.state, network)
+    origin = asked.text
+    if asked.blobs is not None:
+        state = network.state_of(asked.blobs)
+        origin = f"{asked.text} with {prototxt.name if prototxt else OWN}"
+        if prototxt is None:
+            refuse_strange_layers(asked.blobs, network, row.name, asked.text)
+    return Built(
+        network,
+        f"random, seed {seed}" if draws else origin,
+        asked.sha256,
+        Preprocessing(row.mean, channels="bgr", scale=255.0),
+        row.layers[-1:],
+        network.size,
+        fixed_size=True,
+        file_sha256=hash_file(prototxt) if prototxt else "",
+        state=state,
+        rotate=row.rotate,
+        rotate_seed=row.rotate_seed,
+    )
+
+
+def _own(row: Row, cache: Path, progress: Progress) -> Asked:
+    """A row's own weights."""
+    found = get_weights(row, cache, progress)
+    if found.weights.suffix == SUFFIX:
+        return Asked(str(found.weights), blobs=read_caffemodel(found.weights), sha256=found.sha256)
+    return Asked(str(found.weights), read_weights(found.weights), sha256=found.sha256)
+
+
+def _define(row: Row, blobs: Blobs | None, prototxt: Path | None) -> CaffeDefinition:
+    """What a prototxt says, else that one of a row's own definitions whose layers a caffemodel has most of."""
+    if prototxt is not None:
+        return row.name_layers(read_prototxt(prototxt).definition)
+    definitions = [row.definition(naming) for naming in row.definers]
+    return max(definitions, key=lambda d: len((blobs or {}).keys() & {layer.name for layer in d.layers}))
+
+
+def refuse_strange_layers(blobs: Blobs, network: CaffeNetwork, name: str, source: str) -> None:
+    """Raise ModelError if a caffemodel has layers on the way that the network lacks.
+
+    Those are layers in front of the first one that both have, and such as work channel by channel (batch norm, scales)
+    between two of them. A convolution between two of them may well be an auxiliary classifier's.
+    """
+    known = [place for place, layer in enumerate(blobs) if layer in network.paths]
+    if not known:
+        return  # which is told with the names of both
+    strange = [
+        layer
+        for place, (layer, tensors) in enumerate(blobs.items())
+        if layer not in network.paths
+        and (place < known[0] or (place < known[-1] and max(tensors[0].shape, default=1) == tensors[0].numel()))
+    ]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise ModelError(
+            f"{source} has layers that {OWN} of {name} lacks ({', '.join(strange[:3])}{more}); put its prototxt beside "
+            "it, under the same name, or give that as --model."
+        )
+
+
+def name_by_position(state: State, network: CaffeNetwork) -> State:
+    """Tensors of a PyTorch conversion by the names that they have in the network.
+
+    Its names count all layers in turn: ``features.4.weight`` is that of the fifth, and ``classifier.0.weight`` that
+    of the first fully connected one.
+    """
+    found = {key: NUMBERED.fullmatch(key) for key in state}
+    layers = network.definition.layers
+    dense = next((place for place, layer in enumerate(layers) if layer.kind == "InnerProduct"), len(layers))
+    begin = {"features": 0, "classifier": dense}
+    renamed: State = {}
+    for key, match in found.items():
+        if match is None:
+            return state
+        place = begin[match[1]] + int(match[2])
+        path = network.paths.get(layers[place].name) if place < len(layers) else None
+        renamed[f"{path}.{match[3]}" if path else key] = state[key]
+    return renamed
