@@ -55,6 +55,10 @@ class LoadedModel:
         Those that it gets: its layers were found with them.
     layers : tuple of Layer
         The layers that were asked for, or the default ones.
+    rotate : float or None
+        The power of the rotation that the benchmark puts the network's units through; None for none.
+    rotate_seed : int or None
+        Seed of that rotation.
     """
 
     module: nn.Module
@@ -66,6 +70,8 @@ class LoadedModel:
     size: tuple[int, int] | None
     input_size: tuple[int, int]
     layers: tuple[Layer, ...]
+    rotate: float | None = None
+    rotate_seed: int | None = None
 
 
 def load_model(
