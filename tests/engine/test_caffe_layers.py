@@ -122,6 +122,7 @@ BY_VALUE: dict[str, tuple[CaffeLayer, Callable[[Tensor], Tensor]]] = {
     "elu": (layer("it", "ELU", "data", alpha=0.3), lambda x: torch.where(x > 0, x, 0.3 * (x.exp() - 1))),
     "bnll": (layer("it", "BNLL", "data"), lambda x: (1 + x.exp()).log()),
     "softmax": (layer("it", "Softmax", "data", axis=-1), lambda x: x.exp() / x.exp().sum(3, keepdim=True)),
+    "relu with a filler": (layer("it", "ReLU", "data", some_filler="{…}"), lambda x: x.clamp(min=0)),
     "relu by number": (layer("it", "ReLU", "data", engine=1), lambda x: x.clamp(min=0)),
 }
 
