@@ -16,7 +16,7 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import torch
 from benchmarks.fuzz_inputs import NEW, OLD, make_input
 from benchmarks.harness import QUICK_RESULTS
 from benchmarks.machine import RESULTS, machine_line, write_results
-from benchmarks.tables import Shown, Table
+from benchmarks.stored import show_fuzz
 from ndengine.errors import ModelError
 from ndengine.models.caffe.caffemodel import parse_caffemodel
 from ndengine.models.caffe.network import CaffeNetwork, build_network
@@ -190,6 +190,7 @@ def fuzz(seed: int, inputs: int, seconds: float) -> dict[str, Any]:
     return {
         "seed": seed,
         "inputs": sum(outcomes.values()),
+        "inputs_of_a_process": CHUNK,
         "bytes": size,
         "outcomes": dict(sorted(outcomes.items())),
         "slowest_seconds": slowest,
@@ -199,25 +200,6 @@ def fuzz(seed: int, inputs: int, seconds: float) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "failure": failure,
     }
-
-
-def show(content: Mapping[str, Any]) -> Shown:
-    """What became of the inputs."""
-    kinds = dict.fromkeys(key.rpartition(" ")[0] for key in content["outcomes"])
-    found = content["outcomes"]
-    cells = [
-        (kind.replace("_", " "), *(f"{found.get(f'{kind} {outcome}', 0):,}" for outcome in ("read", "refused")))
-        for kind in kinds
-    ]
-    caption = f"{content['inputs']:,} inputs, seed {content['seed']}, {content['bytes'] / 1e6:,.0f} MB in all:"
-    reading = (
-        "Each was read, or refused in a sentence that names the file; the slowest took "
-        f"{content['slowest_seconds']:.2g} s, and no process of {CHUNK} inputs grew by more than "
-        f"{content['largest_growth_bytes'] / 2**20:,.0f} MiB."
-    )
-    if content["failure"]:
-        reading = f"**It failed: {content['failure']}**"
-    return Shown([Table(caption, ("input", "read", "refused"), cells)], reading)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -238,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = fuzz(args.seed, inputs, args.seconds)
     command = f"python -m benchmarks.fuzz_caffe --inputs {inputs} --seed {args.seed}"
     content = {"command": command, "quick": args.quick, **found}
-    shown = show(content)
+    shown = show_fuzz(content)
     print(machine_line())
     print("\n\n".join([*(table.text() for table in shown.tables), shown.reading]))
     if found["failure"]:

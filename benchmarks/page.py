@@ -97,6 +97,12 @@ SECTIONS = (
         "combinations an image, more than most images of Broden have.",
     ),
     Section("Trained against random weights", "random-weights", stored.show_weights),
+    Section(
+        "Hostile Caffe files", "fuzz-caffe", stored.show_fuzz,
+        "Prototxts and caffemodels that were valid until bytes, words, numbers or lengths were changed, or that were "
+        "made up by their grammars. Address space, memory and time are limited; a network that is built is traced, and "
+        "its shapes must be those that torch finds.",
+    ),
 )  # fmt: skip
 
 

@@ -88,3 +88,22 @@ def show_precision(content: Mapping[str, Any]) -> Shown:
 def plain(value: float) -> str:
     """A figure as it is, if it is whole, else with three digits."""
     return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def show_fuzz(content: Mapping[str, Any]) -> Shown:
+    """What became of hostile files."""
+    kinds = dict.fromkeys(key.rpartition(" ")[0] for key in content["outcomes"])
+    found = content["outcomes"]
+    cells = [
+        (kind.replace("_", " "), *(f"{found.get(f'{kind} {outcome}', 0):,}" for outcome in ("read", "refused")))
+        for kind in kinds
+    ]
+    caption = f"{content['inputs']:,} inputs, seed {content['seed']}, {content['bytes'] / 1e6:,.0f} MB in all:"
+    reading = (
+        "Each was read, or refused in a sentence that names the file; the slowest took "
+        f"{content['slowest_seconds']:.2g} s, and no process of {content['inputs_of_a_process']} inputs grew by more "
+        f"than {content['largest_growth_bytes'] / 2**20:,.0f} MiB."
+    )
+    if content["failure"]:
+        reading = f"**It failed: {content['failure']}**"
+    return Shown([Table(caption, ("input", "read", "refused"), cells)], reading)

@@ -180,11 +180,6 @@ def plan_run(
             cache=cache,
             progress=progress,
         )
-    if model.rotate is not None:
-        raise ModelError(
-            f"{model.name} puts the units of its layers through a rotation, which a run can't do; dissect "
-            f"{model.name.partition('-rotated')[0]}, which has the same weights."
-        )
     if not model.layers:
         raise ModelError(
             f"{model.name} has no layer that is dissected by default; name one with --layer "

@@ -72,13 +72,16 @@ def test_pooling_of_any_geometry(seed: int, pool: str, round_mode: str) -> None:
         np.testing.assert_allclose(found[image, channel].numpy(), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "k"), [(3, 2.0), (5, 0.5), (9, 1.0)])
-def test_local_response_norm(size: int, k: float) -> None:
-    x = torch.randn(2, 4, 3, 3)
-    found = modules.LRN(size, 0.7, 0.6, k)(x)
-    for c in range(4):
+@pytest.mark.parametrize("channels", [1, 4, 30])
+@pytest.mark.parametrize(
+    ("size", "beta", "k"), [(1, 0.75, 1.0), (3, 0.6, 2.0), (5, 0.75, 0.5), (9, 1.0, 1.0), (27, 0.75, 2.0)]
+)
+def test_local_response_norm(channels: int, size: int, beta: float, k: float) -> None:
+    x = torch.randn(2, channels, 3, 3)
+    found = modules.LRN(size, 0.7, beta, k)(x)
+    for c in range(channels):
         window = x[:, max(c - size // 2, 0) : c + size // 2 + 1]
-        expected = x[:, c] / (k + 0.7 / size * window.square().sum(1)) ** 0.6
+        expected = x[:, c] / (k + 0.7 / size * window.square().sum(1)) ** beta
         torch.testing.assert_close(found[:, c], expected)
 
 
@@ -119,6 +122,7 @@ BY_VALUE: dict[str, tuple[CaffeLayer, Callable[[Tensor], Tensor]]] = {
     "elu": (layer("it", "ELU", "data", alpha=0.3), lambda x: torch.where(x > 0, x, 0.3 * (x.exp() - 1))),
     "bnll": (layer("it", "BNLL", "data"), lambda x: (1 + x.exp()).log()),
     "softmax": (layer("it", "Softmax", "data", axis=-1), lambda x: x.exp() / x.exp().sum(3, keepdim=True)),
+    "relu with a filler": (layer("it", "ReLU", "data", some_filler="{…}"), lambda x: x.clamp(min=0)),
     "relu by number": (layer("it", "ReLU", "data", engine=1), lambda x: x.clamp(min=0)),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -175,6 +177,38 @@ def test_blobs_in_use_at_once_count_in_all() -> None:
     layers = [conv(name, "data", 1, 1) for name in "abcd"]
     with pytest.raises(ModelError, match="in use at once"):
         build(*layers, layer("sum", "Eltwise", "a b c d"), shape=(1, 1, 8192, 8192))
+
+
+def test_layers_and_what_they_read_are_limited() -> None:
+    with pytest.raises(ModelError, match="12,000 blobs, more than 10,000"):
+        build(*(relu(str(i), "data") for i in range(12_000)))
+    with pytest.raises(ModelError, match="12,000 blobs, more than 10,000"):
+        build(layer("s", "Split", "data", " ".join(f"b{i}" for i in range(12_000))))
+
+
+def test_a_blob_is_dropped_when_nobody_reads_it_any_more() -> None:
+    network = build(
+        *(conv("a", "data", 2, 3), conv("b", "a", 2, 3), layer("c", "ELU", "b"), layer("d", "Eltwise", "b c")),
+        *(layer("unread", "TanH", "d"), layer("e", "TanH", "d"), layer("f", "TanH", "e")),
+    )
+    blobs: dict[str, weakref.ref[Tensor]] = {}
+    alive: dict[str, set[str]] = {}
+    for path, part in network.named_children():
+        part.register_forward_pre_hook(
+            lambda m, i, path=path: alive.update({path: {n for n, blob in blobs.items() if blob() is not None}})
+        )
+        part.register_forward_hook(lambda m, i, out, path=path: blobs.update({path: weakref.ref(out)}))
+    with torch.no_grad():
+        network(torch.randn(1, 3, 16, 16))
+    assert alive == {
+        "a": set(),
+        "b": {"a"},
+        "c": {"b"},
+        "d": {"b", "c"},
+        "unread": {"d"},
+        "e": {"d"},
+        "f": {"e"},
+    }
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ DATA = {
     "dummy": ('type: "DummyData" top: "a" dummy_data_param { num: 1 channels: 3 height: 4 width: 5 }', ((1, 3, 4, 5),)),
     "crop": ('type: "Data" top: "a" top: "b" transform_param { crop_size: 227 } data_param { }', ((1, 3, 227, 227),)),
     "old crop": ('type: "Data" top: "a" top: "b" data_param { crop_size: 7 }', ((1, 3, 7, 7),)),
+    "of a fork": ('type: "AnnotatedData" top: "a" top: "b" transform_param { crop_size: 7 }', ((1, 3, 7, 7),)),
     "grey": ('type: "Data" top: "a" transform_param { crop_size: 7 force_gray: true }', ((1, 1, 7, 7),)),
     "files": ('type: "ImageData" top: "a" top: "b" image_data_param { new_height: 4 new_width: 6 }', ((1, 3, 4, 6),)),
     "memory": (

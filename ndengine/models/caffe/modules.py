@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+FURTHEST = 8  # channels to either side that are summed one by one
+
 
 def _empty(count: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(count))
@@ -95,8 +97,21 @@ class LRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, ...]``."""
-        size = 2 * min(self.size // 2, x.shape[1] - 1) + 1  # a wider window sees no more
-        return F.local_response_norm(x, size, self.alpha * size / self.size, self.beta, self.k)
+        reach = min(self.size // 2, x.shape[1] - 1)  # a wider window sees no more
+        if reach > FURTHEST:
+            size = 2 * reach + 1
+            return F.local_response_norm(x, size, self.alpha * size / self.size, self.beta, self.k)
+        # Sums of shifted channels: torch's own way, a pool over a volume, takes three times as long on a CPU.
+        squares = x.square()
+        sums = squares.clone()
+        for shift in range(1, reach + 1):
+            sums[:, shift:] += squares[:, :-shift]
+            sums[:, :-shift] += squares[:, shift:]
+        sums.mul_(self.alpha / self.size).add_(self.k)
+        if self.beta == 0.75:  # as everywhere; a power takes as long as all the rest
+            root = sums.rsqrt_()
+            return x * root.mul_(root.sqrt())
+        return x / sums.pow_(self.beta)
 
 
 class BatchNorm(nn.Module):

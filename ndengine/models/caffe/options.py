@@ -9,8 +9,8 @@ from ndengine.models.caffe.definition import Option, Value
 
 MOST = 2**31 - 1  # Caffe's int
 # What a finished network's output does not depend on: how training begins, which code computes, how memory is saved.
-_OF_TRAINING = {"weight_filler", "bias_filler", "filler", "engine", "dropout_ratio", "moving_average_fraction"}
-_OF_TRAINING |= {"stable_prod_grad", "force_nd_im2col", "slope_filler"}
+_OF_TRAINING = {"engine", "dropout_ratio", "moving_average_fraction", "stable_prod_grad", "force_nd_im2col"}
+_FILLER = "filler"  # ends the names of those that say how weights begin
 
 
 class InvalidLayer(Exception):  # noqa: N818
@@ -31,7 +31,9 @@ class Options:
     """
 
     def __init__(self, options: Mapping[str, Option]) -> None:
-        self._left = {name: value for name, value in options.items() if name not in _OF_TRAINING}
+        self._left = {
+            name: value for name, value in options.items() if name not in _OF_TRAINING and not name.endswith(_FILLER)
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._left

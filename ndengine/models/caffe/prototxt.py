@@ -13,8 +13,7 @@ from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
 MOST_LAYERS = 10_000
-LABELLED = ("Data", "ImageData", "MemoryData", "WindowData")  # their second blob holds labels
-DATA = (*LABELLED, "DummyData", "HDF5Data", "Input")
+UNLABELLED = ("Input", "DummyData")  # of other layers of data the second blob holds labels
 _TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
 
 # The types of 2014, by which layers were told before they had names of their own.
@@ -104,7 +103,7 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
         if not _is_in_test(message):
             continue
         layer = _layer(message, kind)
-        if kind in DATA:
+        if kind == "Input" or (kind.endswith("Data") and not layer.bottoms):
             shapes = _data_shapes(message, layer)
             for top, shape in zip(layer.tops, shapes, strict=False):
                 inputs.setdefault(top, shape)
@@ -193,7 +192,7 @@ def _dims(shape: Message) -> tuple[int, ...]:
 def _data_shapes(message: Message, layer: CaffeLayer) -> list[tuple[int, ...]]:
     """The shapes of a data layer's blobs, labels left out; none where the file does not say them."""
     own = message.message(_options_name(layer.kind))
-    if layer.kind in ("Input", "DummyData"):
+    if layer.kind in UNLABELLED:
         shapes = [_dims(shape) for shape in own.messages("shape")]
         if not shapes:
             sides = [own.whole_numbers(name, 1, MOST) for name in ("num", "channels", "height", "width")]
@@ -207,7 +206,7 @@ def _data_shapes(message: Message, layer: CaffeLayer) -> list[tuple[int, ...]]:
         size = [crop or own.whole_number(name, 0, 0, MOST) for name in ("new_height", "new_width")]
         is_grey = transform.value("force_gray") is True or own.value("is_color") is False
         channels = 1 if is_grey else 3
-    return [(1, channels, *size)] if channels and all(size) and layer.kind in LABELLED else []
+    return [(1, channels, *size)] if channels and all(size) else []
 
 
 def _mean(transform: Message) -> tuple[tuple[float, ...], float]:
