@@ -58,6 +58,7 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"plan"},
     {"dissect"},
     {"series"},
+    {"experiments"},
 )
 
 

@@ -11,6 +11,7 @@ from ndcli.compare import compare
 from ndcli.data import data
 from ndcli.layers import layers
 from ndcli.models import models
+from ndcli.paper import paper
 from ndcli.report import report
 from ndcli.run import run
 from ndcli.show import show
@@ -53,5 +54,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, report, sweep, compare, layers, models, data, cache):
+for command in (run, show, report, sweep, compare, paper, layers, models, data, cache):
     main.add_command(command)

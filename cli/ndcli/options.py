@@ -71,6 +71,13 @@ cache_option = click.option(
     envvar="NDENGINE_CACHE",
     help="Folder for packed datasets, the built-in data and weights.",
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=_cores,
+    show_default="all cores",
+    help="Threads to compute on.",
+)
 model_options = together(
     click.option(
         "--model",
@@ -176,13 +183,7 @@ how_options = together(
         show_default=True,
         help="Images at once; a network may round otherwise in others.",
     ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        default=_cores,
-        show_default="all cores",
-        help="Threads to compute on.",
-    ),
+    threads_option,
     click.option(
         "--spool",
         type=click.Choice(SPOOLS),

@@ -33,7 +33,7 @@ class Side(NamedTuple):
     top_label: Mapping[str, int] | None
 
 
-def sides_figure(sides: Sequence[Side], categories: Sequence[str]) -> Markup:
+def sides_figure(sides: Sequence[Side], categories: Sequence[str], *, copy: str = "") -> Markup:
     """Two stacked bars for each result: unique detectors per category in outline, top-label solid.
 
     Parameters
@@ -42,6 +42,8 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str]) -> Markup:
         The results, in the order to draw.
     categories : sequence of str
         All categories, in the order of their colours.
+    copy : str
+        Tells the figures of one page apart, where there are several.
     """
     names = [shorten_inside(side.label, 28) for side in sides]
     label = 10 + round(8 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6]))
@@ -74,6 +76,7 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str]) -> Markup:
         "Unique detectors by category, side by side",
         "; ".join(sentences) + ".",
         parts,
+        copy=copy,
     )
 
 

@@ -81,7 +81,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
         "supervision",
         "Learning without labels",
-        "Three tasks that need no labels: by how many quarter turns a scene has been turned, how its four quarters have "
+        "Three tasks that need no labels: by how many quarter turns a scene has been turned, how its quarters have "
         "been shuffled, and which colours it has where it is shown in grey. They are learned from the same scenes for "
         "as long.",
         (("Labels", findings.labels_matter), ("Textures and objects", findings.textures_alone)),

@@ -165,12 +165,13 @@ def rotation_takes_away(counts: Counts) -> Finding:
     told = "; ".join(f"α {x:g}: {_told(totals)}" for x, totals in by_power.items())
     gone = (start - mean) / start if start else 0.0
     change = f"{abs(gone):.0%} {'fewer' if gone >= 0 else 'more'}"
+    halved = [2 * total <= start for total in end]
     return Finding(
         "Unique detectors become fewer the further the units are rotated into each other; at α = 1 about 80 % are gone "
         "(section 3.2).",
         f"{told}: {change} at α = 1 in the mean of {len(end)} rotations.",
-        "agrees" if max(end) < start else "differs" if min(end) >= start else "open",
-        "agrees if every rotation at α = 1 leaves fewer than there were; differs if none does",
+        "agrees" if all(halved) else "open" if any(halved) else "differs",
+        "agrees if every rotation at α = 1 takes half of them or more; differs if none does",
     )
 
 

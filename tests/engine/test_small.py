@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,21 @@ def test_networks_are_trained_side_by_side(tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     assert train_missing(rows[:1], alone, threads=1, budget=TINY) == rows[:1]
     assert contents(Store(alone).home(rows[0])) == contents(Store(tmp_path).home(rows[0]))
+
+
+def test_what_goes_wrong_ends_what_is_trained_beside(tmp_path: Path) -> None:
+    class Failing(Silent):
+        def stage(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+            return nullcontext(self.advance)
+
+        def advance(self, steps: int) -> None:
+            raise BrokenPipeError("nobody listens")
+
+    rows = [NETWORKS["small-turning"], NETWORKS["small-coloring"], NETWORKS["small-puzzle"]]
+    Store(tmp_path).pictures(TINY)
+    with pytest.raises(BrokenPipeError):
+        train_missing(rows, tmp_path, threads=2, budget=Budget(64, 10_000), progress=Failing())
+    assert not any(Store(tmp_path).home(row).exists() for row in rows)
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

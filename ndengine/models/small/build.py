@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors.torch import load_file
 
 from ndengine.errors import ModelError
@@ -46,7 +45,7 @@ def build_small(model: str, asked: Asked, origin: str, cache: Path, progress: Pr
     module = row.build()
     digest = ""
     if asked.text == "default":
-        train_missing([row], cache, threads=torch.get_num_threads(), progress=progress)
+        train_missing([row], cache, threads=1, progress=progress)
         store = Store(cache)
         path = store.weights(row, iteration)
         if not path.exists():

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Lock
 
 import ndengine
 from ndengine.errors import ModelError
@@ -65,44 +65,63 @@ def train_missing(
             progress.note(f"{store.home(row)} is damaged or from another version; {row.name} is trained again.")
     amount = budget or Budget()
     store.pictures(amount, progress)  # before the processes, which would wait for each other
-    stop = Event()
+    crew = _Crew(cache, amount)
     with (
         progress.stage("training", amount.epochs * len(missing), "epochs") as advance,
         ThreadPoolExecutor(max(1, threads)) as pool,
     ):
-        jobs = [pool.submit(_train, row, cache, amount, advance, stop) for row in missing]
+        jobs = [pool.submit(crew.train, row, advance) for row in missing]
         try:
             for job in jobs:
                 job.result()
         finally:
-            stop.set()  # whatever ended this, no process goes on without somebody who waits for it
+            crew.stop()  # whatever ended this, no process goes on without somebody who waits for it
     return missing
 
 
-def _train(row: SmallNetwork, cache: Path, budget: Budget, advance: Callable[[int], None], stop: Event) -> None:
-    """Run the script for one network and pass on its epochs."""
-    if stop.is_set():
-        return
-    command = [sys.executable, "-m", SCRIPT, row.name, "--cache", str(cache)]
-    command += ["--images", str(budget.images), "--epochs", str(budget.epochs)]
-    here = str(Path(ndengine.__file__).resolve().parents[1])  # the very package that is running
-    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            if stop.is_set():
+class _Crew:
+    """The processes that train."""
+
+    def __init__(self, cache: Path, budget: Budget) -> None:
+        self.words = ["--cache", str(cache), "--images", str(budget.images), "--epochs", str(budget.epochs)]
+        self.running: set[subprocess.Popen[str]] = set()
+        self.stopped = False
+        self.lock = Lock()
+
+    def train(self, row: SmallNetwork, advance: Callable[[int], None]) -> None:
+        """Run the script for one network and pass on its epochs."""
+        here = str(Path(ndengine.__file__).resolve().parents[1])  # the very package that is running
+        paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+        with self.lock:
+            if self.stopped:
+                return
+            process = subprocess.Popen(
+                [sys.executable, "-m", SCRIPT, row.name, *self.words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+            self.running.add(process)
+        with process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                if " epoch " in line:
+                    advance(1)
+            complaint = process.stderr.read().strip().splitlines()
+        with self.lock:
+            self.running.remove(process)
+        if process.returncode and not self.stopped:
+            reason = complaint[-1].removeprefix("Error: ") if complaint else f"exit code {process.returncode}"
+            raise ModelError(
+                f"{row.name} could not be trained: {reason.rstrip('.')}; try python -m {SCRIPT} {row.name}."
+            )
+
+    def stop(self) -> None:
+        """End what runs, and begin nothing else."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
                 process.terminate()
-            elif " epoch " in line:
-                advance(1)
-        complaint = process.stderr.read().strip().splitlines()
-    if process.returncode and not stop.is_set():
-        reason = complaint[-1].removeprefix("Error: ") if complaint else f"exit code {process.returncode}"
-        raise ModelError(f"{row.name} could not be trained: {reason.rstrip('.')}; try python -m {SCRIPT} {row.name}.")
