@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "numba", "triton", "h5py", "pillow")
+PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "scipy", "numba", "triton", "h5py", "pillow")
 
 
 def describe_machine() -> dict[str, Any]:

@@ -24,6 +24,7 @@ ENGINE = {
     "pandas",
     "platformdirs",
     "safetensors",
+    "scipy",
     "torch",
     "torchvision",
 }
@@ -44,6 +45,7 @@ FOUNDATION = {
 }  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
+    {"rotation"},
     {"probe"},
     {"spool", "spool_files", "tops"},
     {"threshold"},
@@ -146,7 +148,7 @@ def test_importing_every_engine_module_loads_no_compiler() -> None:
 
 
 def test_importing_ndengine_loads_nothing_heavy() -> None:
-    assert not loaded_by("import ndengine") & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas"}
+    assert not loaded_by("import ndengine") & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "scipy"}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     )
     found = loaded_by(code)
     assert "click" in found
-    assert not found & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "jinja2", "rich", "numba"}
+    assert not found & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "jinja2", "rich", "numba", "scipy"}
 
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:

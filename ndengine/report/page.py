@@ -24,7 +24,7 @@ from ndengine.report.figures import (
 from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
 from ndengine.report.templates import render_page
 from ndengine.result import Dissection, LayerResult
-from ndengine.settings import precision_of, preset_label
+from ndengine.settings import precision_of, preset_label, rotation_label
 
 INDEX = "index.html"
 NO_PICTURES = (
@@ -148,6 +148,9 @@ def _common(dissection: Dissection, title: str) -> dict[str, Any]:
     precision = precision_of(settings)
     if precision != "float32":
         facts.append(("precision", precision, precision))
+    rotation = rotation_label(dissection.provenance)
+    if rotation:
+        facts.append(("rotated", rotation, rotation))
     knobs = settings["knobs"]
     rule = {">": "above", ">=": "of at least"}[knobs["detector"]]
     return {
