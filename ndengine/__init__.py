@@ -17,10 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ndengine.compare import Comparison as Comparison
+    from ndengine.compare import compare_results as compare_results
     from ndengine.dissect import dissect_network as dissect_network
     from ndengine.errors import NdengineError as NdengineError
     from ndengine.result import Dissection as Dissection
     from ndengine.result import load as load
+    from ndengine.series import Series as Series
+    from ndengine.series import SeriesRun as SeriesRun
+    from ndengine.series import read_series as read_series
+    from ndengine.series import run_series as run_series
     from ndengine.settings import PRESETS as PRESETS
     from ndengine.settings import Knobs as Knobs
     from ndengine.settings import Settings as Settings
@@ -29,25 +35,37 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Comparison": "compare",
     "Dissection": "result",
     "Knobs": "settings",
     "NdengineError": "errors",
     "PRESETS": "settings",
+    "Series": "series",
+    "SeriesRun": "series",
     "Settings": "settings",
+    "compare_results": "compare",
     "dissect_network": "dissect",
     "knobs_of": "settings",
     "load": "result",
+    "read_series": "series",
+    "run_series": "series",
 }
 
 __all__ = [
     "PRESETS",
+    "Comparison",
     "Dissection",
     "Knobs",
     "NdengineError",
+    "Series",
+    "SeriesRun",
     "Settings",
+    "compare_results",
     "dissect_network",
     "knobs_of",
     "load",
+    "read_series",
+    "run_series",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from functools import partial
@@ -34,14 +34,16 @@ from ndengine.progress import SILENT, Progress
 from ndengine.report import write_report
 from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_layer, write_result
 from ndengine.result_record import read_record
+from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
-from ndengine.settings import Settings
+from ndengine.settings import Settings, own_rotation
 from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
 from ndengine.spool_files import claim_folder
 from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
 from ndengine.workspace import REPORT, Workspace, claim
 from ndkernels.grid import Grid, make_grid
+from ndkernels.rotate import Rotation
 from ndkernels.sieve import NonFiniteError
 from ndkernels.warm import STEPS, warm_up, warm_up_gpu
 
@@ -103,10 +105,11 @@ def dissect_network(
                 refuse_other_spools(run, workspace)
             # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
             workspace.prepare(afresh=overwrite and not workspace.finished)
+            rotations = make_rotations(run, clock, progress)
             with clock.stage("spool"):
                 spools = [make_spool(run, layer, folder, workspace, overwrite, clock) for layer, folder in run.homes]
             with clock.stage("probe"):
-                start = fill_spools(run, spools, clock, progress)
+                start = fill_spools(run, spools, rotations, clock, progress)
             layers = {}
             for (layer, folder), spool in zip(run.homes, spools, strict=True):
                 layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
@@ -157,12 +160,14 @@ def compile_kernels(run: Run, progress: Progress) -> None:
 
 def refuse_other_settings(settings: Settings, out: Path) -> None:
     """Raise ResultError if the result in ``out`` was made with other settings."""
-    changed = settings.differences(read_record(out).settings)
+    found = read_record(out)
+    changed = settings.differences(found.settings, found.provenance)
     if changed:
         raise ResultError(
             f"{out} holds a dissection with other settings ({', '.join(changed)}); "
             "choose another --out, or replace it with --overwrite."
         )
+    settings.rotation(own_rotation(found.provenance))  # a seed of nothing is refused, as it would be by a run
 
 
 def refuse_other_spools(run: Run, workspace: Workspace) -> None:
@@ -196,6 +201,19 @@ def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection
     return dissection
 
 
+def make_rotations(run: Run, clock: Clock, progress: Progress) -> dict[str, Rotation]:
+    """What each layer's units are put through, by path; layers of as many units share one matrix."""
+    layers = [layer for layer, _ in run.homes] if run.rotate else []
+    made: dict[int, Rotation] = {}
+    if layers:
+        units = dict.fromkeys(layer.shape[0] for layer in layers)
+        with clock.stage("rotation"), progress.stage("rotation", len(units), "matrices") as advance:
+            for count in units:
+                made[count] = Rotation(rotation_power(count, run.rotate, run.rotate_seed), run.device)
+                advance(1)
+    return {layer.path: made[layer.shape[0]] for layer in layers}
+
+
 def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwrite: bool, clock: Clock) -> Spool:
     """The spool of a layer, as ``--spool`` asks.
 
@@ -227,10 +245,12 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
         return take_up()
 
 
-def fill_spools(run: Run, spools: Sequence[Spool], clock: Clock, progress: Progress) -> int:
+def fill_spools(
+    run: Run, spools: Sequence[Spool], rotations: Mapping[str, Rotation], clock: Clock, progress: Progress
+) -> int:
     """Run the network over all images that the spools lack; gives the place of the first of them."""
     layers = [layer for layer, _ in run.homes]
-    probe = Probe(run.model.module, layers, run.device, run.settings.precision)
+    probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock)
     start = min(spool.images for spool in spools)
     batches = read_batches(
         run.dataset.images,
@@ -264,8 +284,10 @@ def naming_non_finite(run: Run, layer: Layer, spool: Spool) -> Iterator[None]:
     try:
         yield
     except NonFiniteError as error:
+        # A rotation spreads it over all units.
+        where = "" if run.rotate else f" in unit {error.unit + 1}"
         raise ModelError(
-            f"Layer {layer.name} gives {error.value} in unit {error.unit + 1} on image "
+            f"Layer {layer.name} gives {error.value}{where} on image "
             f"{run.dataset.image_names[run.indices[spool.images + error.image]]}; "
             "check the weights, and --mean, --std and --scale."
         ) from None

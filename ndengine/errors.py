@@ -21,6 +21,10 @@ class SettingsError(NdengineError):
     exit_code = 2
 
 
+class SeriesError(SettingsError):
+    """A series of runs that is not understood: its file, or the runs that it describes."""
+
+
 class DatasetError(NdengineError):
     """A dataset that is missing, damaged or inconsistent."""
 
@@ -35,3 +39,7 @@ class SpoolError(NdengineError):
 
 class ResultError(NdengineError):
     """A result folder that is damaged, unfinished, in use or in the way."""
+
+
+class FailedRunsError(NdengineError):
+    """Runs of a series that failed while others went on."""

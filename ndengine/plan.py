@@ -21,6 +21,7 @@ from ndengine.models.registry import LoadedModel, load_model
 from ndengine.progress import Progress
 from ndengine.provenance import describe_machine
 from ndengine.result import Dissection, LayerResult, layer_folders
+from ndengine.rotation import MOST_UNITS
 from ndengine.score import check_categories
 from ndengine.settings import Settings
 from ndkernels.sieve import rank_above
@@ -48,6 +49,10 @@ class Run:
         Images that a concept needs to be scored.
     device : torch.device
         Where the network runs and its activations are counted.
+    rotate : float
+        The power of the rotation that each layer's units are put through; 0 leaves them as they are.
+    rotate_seed : int
+        Its seed.
     """
 
     settings: Settings
@@ -59,6 +64,8 @@ class Run:
     size: tuple[int, int]
     min_images: int
     device: torch.device
+    rotate: float
+    rotate_seed: int
 
     def images(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Images by their place in the run: ``[B, ih, iw, 3]`` uint8."""
@@ -91,6 +98,7 @@ class Run:
             # Left out where it is float32: a spool of before there was a choice goes on.
             **({} if self.settings.precision == "float32" else {"precision": self.settings.precision}),
             **({"model_file": self.model.file_sha256} if self.model.file_sha256 else {}),
+            **({"rotate": self.rotate, "rotate_seed": self.rotate_seed} if self.rotate else {}),
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
@@ -128,7 +136,10 @@ class Run:
                 "file_sha256": self.model.file_sha256,
                 "preprocessing": self.preprocessing.record(),
                 "input_size": list(self.size),
+                "rotate": self.model.rotate,
+                "rotate_seed": self.model.rotate_seed,
             },
+            "rotation": {"power": self.rotate, "seed": self.rotate_seed},
             "dataset": {
                 "name": self.dataset.name,
                 "source": self.dataset.source,
@@ -169,11 +180,6 @@ def plan_run(
             cache=cache,
             progress=progress,
         )
-    if model.rotate is not None:
-        raise ModelError(
-            f"{model.name} puts the units of its layers through a rotation, which a run can't do; dissect "
-            f"{model.name.partition('-rotated')[0]}, which has the same weights."
-        )
     if not model.layers:
         raise ModelError(
             f"{model.name} has no layer that is dissected by default; name one with --layer "
@@ -182,6 +188,13 @@ def plan_run(
     preprocessing = resolve_preprocessing(
         model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale
     )
+    rotate, rotate_seed = settings.rotation((model.rotate, model.rotate_seed))
+    large = next((layer for layer in model.layers if rotate and layer.shape[0] > MOST_UNITS), None)
+    if large is not None:
+        raise ModelError(
+            f"Layer {large.name} has {large.shape[0]} units, and a rotation takes {MOST_UNITS} at most; "
+            "leave the layer out, or use --rotate 0."
+        )
     if settings.weights == "random":
         preprocessing = replace(preprocessing, note="")  # nothing was ever prepared for them
     if preprocessing.note:
@@ -199,4 +212,6 @@ def plan_run(
         size=model.input_size,
         min_images=least,
         device=device,
+        rotate=rotate,
+        rotate_seed=rotate_seed,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ndengine.models.layers import Layer, layer_maps
 from ndengine.models.preprocess import Preprocessing, resize_images
 from ndengine.settings import Precision
 from ndkernels.pixels import look_up_pixels
+from ndkernels.rotate import Rotation
 
 READ_AHEAD = 2  # batches
 
@@ -148,6 +150,10 @@ class Probe:
         Where it runs; the module is moved there.
     precision : str
         ``bfloat16`` runs it under torch's autocast, which leaves in float32 what needs it.
+    rotations : mapping of str to Rotation
+        What the maps of a layer are turned by, by the layer's path; the others stay as they are.
+    clock : Clock or None
+        Told of the part ``rotate``.
 
     Attributes
     ----------
@@ -164,11 +170,15 @@ class Probe:
         layers: Sequence[Layer],
         device: torch.device = CPU,
         precision: Precision = "float32",
+        rotations: Mapping[str, Rotation] = MappingProxyType({}),
+        clock: Clock | None = None,
     ) -> None:
         self.module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
         self._precision = precision
         self._layers = {layer.path: layer for layer in layers}
+        self._rotations = dict(rotations)
+        self._clock = clock or Clock()
 
     def activations(self, batch: Tensor) -> dict[str, Tensor]:
         """The layers' activations on a batch.
@@ -218,6 +228,10 @@ class Probe:
                 height, width = batch.shape[2:]
                 remedy = "--precision float32, or another --size" if half else "another --size"
                 raise ModelError(f"The network fails on images of {height}x{width} ({first}); try {remedy}.") from error
+        with torch.inference_mode():
+            for path, rotation in self._rotations.items():
+                with self._clock.part("rotate"):
+                    rotation.apply(found[path])
         return {path: found[path] for path in self._layers}
 
 

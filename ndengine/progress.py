@@ -14,6 +14,10 @@ class Progress(Protocol):
         """Open a stage of ``total`` steps, named in the plural by ``unit``; the context's value advances it."""
         ...
 
+    def heading(self, text: str) -> None:
+        """Begin another run of several, whose stages follow."""
+        ...
+
     def note(self, text: str) -> None:
         """Show one sentence that the user should see: a fallback taken, a default assumed."""
         ...
@@ -25,6 +29,9 @@ class Silent:
     def stage(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         """Open a stage that nobody sees."""
         return nullcontext(_ignore)
+
+    def heading(self, text: str) -> None:
+        """Drop the heading."""
 
     def note(self, text: str) -> None:
         """Drop the note."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "numba", "triton", "h5py", "pillow")
+PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "scipy", "numba", "triton", "h5py", "pillow")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -20,12 +20,16 @@ def describe_machine() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:  # run from a source tree that is not installed
             versions[name] = "not installed"
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return {
-        "machine": {"processor": _processor(), "cores": cores, "system": platform.platform()},
+        "machine": {"processor": _processor(), "cores": usable_cores(), "system": platform.platform()},
         "versions": versions,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _processor() -> str:

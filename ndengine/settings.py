@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -118,6 +119,11 @@ class Settings:
     precision : str
         What the network computes in: ``float32``, or ``bfloat16`` where torch's autocast takes it to be good enough.
         Activations are counted as float32 either way, but they are not the same ones.
+    rotate : float or None
+        The power α, from 0 to 1, of the random rotation that a layer's units are put through before they are counted;
+        None means the network's own, which is 0, no rotation, but for the benchmark's rotated networks.
+    rotate_seed : int or None
+        Seed of the rotation, from 0 to 2^32 - 1; None means the network's own, which is 1.
     batch_size, threads, spool
         How the run is carried out; counts of the same activations do not depend on them.
     """
@@ -141,6 +147,8 @@ class Settings:
     top_images: int = 5
     device: str = "cpu"
     precision: Precision = "float32"
+    rotate: float | None = None
+    rotate_seed: int | None = None
     batch_size: int = 32
     threads: int = 1
     spool: SpoolKind = "auto"
@@ -181,20 +189,48 @@ class Settings:
             raise SettingsError(f"iou_threshold is {self.knobs.iou_threshold}; use a number from 0 to 1.")
         if self.size is not None and min(self.size) < 1:
             raise SettingsError(f"size is {self.size[0]}x{self.size[1]}; use positive pixels.")
+        if self.rotate is not None:
+            # Beyond 1 there is nothing to see: the rotation itself is as far from the units as any.
+            if not (math.isfinite(self.rotate) and 0 <= self.rotate <= 1):
+                raise SettingsError(f"rotate is {self.rotate}; use a number from 0 to 1.")
+            object.__setattr__(self, "rotate", float(self.rotate) + 0.0)  # -0 is 0
+        if self.rotate_seed is not None and not 0 <= self.rotate_seed < 2**32:
+            raise SettingsError(f"rotate_seed is {self.rotate_seed}; use a whole number from 0 to {2**32 - 1}.")
 
-    def differences(self, other: dict[str, Any]) -> list[str]:
+    def rotation(self, own: tuple[float | None, int | None] = (None, None)) -> tuple[float, int]:
+        """The power and the seed in force.
+
+        Parameters
+        ----------
+        own : tuple of float or None, int or None
+            The network's own, None where it has none.
+
+        Raises
+        ------
+        SettingsError
+            If there is a seed and nothing to rotate.
+        """
+        alpha, seed = _rotation((self.rotate, self.rotate_seed), own)
+        if self.rotate is None and self.rotate_seed is not None and not alpha:
+            raise SettingsError(f"rotate_seed is {self.rotate_seed} and nothing is rotated; use it with --rotate.")
+        return alpha, seed
+
+    def differences(self, other: dict[str, Any], provenance: dict[str, Any] | None = None) -> list[str]:
         """Names of the settings in which this run differs from a recorded one, those of how it ran aside.
 
         Parameters
         ----------
         other : dict
             Settings as :meth:`record` gave them.
+        provenance : dict, optional
+            That of the result with these settings, which knows the network's own rotation.
 
         Returns
         -------
         list of str
             Dotted names, sorted; empty when both runs compute the same.
         """
+        own = own_rotation(provenance or {})
         # One GPU is as good as another; a result of before there was a choice is a CPU's.
         mine, theirs = (
             _flat(
@@ -202,6 +238,7 @@ class Settings:
                     **record,
                     "device": record.get("device", "cpu").split(":")[0],
                     "precision": precision_of(record),
+                    **_decisive(*_rotation((record.get("rotate"), record.get("rotate_seed")), own)),
                 }
             )
             for record in (self.record(), other)
@@ -243,6 +280,24 @@ def precision_of(record: dict[str, Any]) -> str:
     return str(record.get("precision", "float32"))
 
 
+def own_rotation(provenance: dict[str, Any]) -> tuple[float | None, int | None]:
+    """The power and the seed of the rotation of a result's network, None where it has none of its own."""
+    found = provenance.get("model") or {}
+    return found.get("rotate"), found.get("rotate_seed")
+
+
+def rotation_of(provenance: dict[str, Any]) -> tuple[float, int]:
+    """The power and the seed of the rotation that a result was made with; without a record of one, none."""
+    found = provenance.get("rotation") or {}
+    return float(found.get("power", 0.0)), int(found.get("seed", 1))
+
+
+def rotation_label(provenance: dict[str, Any]) -> str:
+    """The rotation of a result, as in ``0.6`` or ``0.6, seed 7``; empty where nothing was rotated."""
+    alpha, seed = rotation_of(provenance)
+    return ", ".join([f"{alpha:g}", *([f"seed {seed}"] if seed != 1 else [])]) if alpha else ""
+
+
 def check_quantile(text: str) -> Decimal:
     """The quantile as an exact decimal.
 
@@ -258,6 +313,16 @@ def check_quantile(text: str) -> Decimal:
     if not (value.is_finite() and 0 < value < 1):
         raise SettingsError(f"quantile is {text}; use a decimal number between 0 and 1, such as 0.005.")
     return value
+
+
+def _rotation(asked: tuple[float | None, int | None], own: tuple[float | None, int | None]) -> tuple[float, int]:
+    alpha, seed = (a if a is not None else o for a, o in zip(asked, own, strict=True))
+    return float(alpha or 0.0), 1 if seed is None else int(seed)
+
+
+def _decisive(alpha: float, seed: int) -> dict[str, Any]:
+    """What of a rotation decides the numbers: without one, no seed does."""
+    return {"rotate": alpha, "rotate_seed": seed if alpha else None}
 
 
 def _plain(value: Any) -> Any:

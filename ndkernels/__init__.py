@@ -9,9 +9,10 @@ use it:
   ``select_thresholds``
 - :mod:`ndkernels.tally`: the counts; ``tally_units``
 - :mod:`ndkernels.pixels`: bytes to a network's input; ``look_up_pixels``
+- :mod:`ndkernels.rotate`: maps seen along other axes; ``Rotation``
 - :mod:`ndkernels.paint`: pictures of what units see; ``shrink_images``, ``paint_masks``
 
 Every op is a folder of the same files: ``naive.py`` is the definition in NumPy, ``cpu.py`` and ``gpu.py`` the same
-integers fast (pictures are painted on a CPU alone). Compilers (numba, triton) are loaded at the first call, never at
-import.
+integers fast (pictures are painted on a CPU alone, and maps rotated by torch). Compilers (numba, triton) are loaded at
+the first call, never at import.
 """

@@ -24,6 +24,7 @@ ENGINE = {
     "pandas",
     "platformdirs",
     "safetensors",
+    "scipy",
     "torch",
     "torchvision",
 }
@@ -44,6 +45,7 @@ FOUNDATION = {
 }  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
+    {"rotation"},
     {"probe"},
     {"spool", "spool_files", "tops"},
     {"threshold"},
@@ -52,8 +54,10 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"result", "result_files", "result_record", "units_table"},
     {"workspace"},
     {"report"},
+    {"compare"},
     {"plan"},
     {"dissect"},
+    {"series"},
 )
 
 
@@ -114,10 +118,10 @@ def test_no_stage_imports_a_later_one() -> None:
 
 
 def test_only_dissect_knows_the_order() -> None:
-    """Apart from dissect.py, no module imports both a stage of computing and the stages of the result."""
+    """Apart from what carries out many runs, nothing imports dissect.py: the stages don't know it."""
     for path in sources("ndengine"):
         name = module_name("ndengine", path)
-        if name in ("ndengine", "ndengine.dissect"):
+        if name in ("ndengine", "ndengine.dissect") or name.startswith("ndengine.series"):
             continue
         assert not any(i.startswith("ndengine.dissect") for i in imports(path)), path
 
@@ -144,7 +148,7 @@ def test_importing_every_engine_module_loads_no_compiler() -> None:
 
 
 def test_importing_ndengine_loads_nothing_heavy() -> None:
-    assert not loaded_by("import ndengine") & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas"}
+    assert not loaded_by("import ndengine") & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "scipy"}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     )
     found = loaded_by(code)
     assert "click" in found
-    assert not found & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "jinja2", "rich", "numba"}
+    assert not found & {"torch", "numpy", "h5py", "PIL", "torchvision", "pandas", "jinja2", "rich", "numba", "scipy"}
 
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from ndcli.cache import cache
+from ndcli.compare import compare
 from ndcli.data import data
 from ndcli.layers import layers
 from ndcli.models import models
 from ndcli.report import report
 from ndcli.run import run
 from ndcli.show import show
+from ndcli.sweep import sweep
 from ndengine.errors import NdengineError
 
 INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
@@ -51,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, report, layers, models, data, cache):
+for command in (run, show, report, sweep, compare, layers, models, data, cache):
     main.add_command(command)

@@ -103,6 +103,19 @@ probe_options = together(
         "--channels", type=click.Choice(["rgb", "bgr"]), help="Order of the channels.  [default: the model's]"
     ),
     click.option("--scale", type=float, help="Value of a white pixel: 1 or 255.  [default: the model's]"),
+    click.option(
+        "--rotate",
+        type=click.FloatRange(0, 1),
+        metavar="A",
+        help="Rotate each layer's units at random before they are counted, from 0 (not at all) to 1 (by the whole "
+        "rotation).  [default: 0, but for the benchmark's rotated networks]",
+    ),
+    click.option(
+        "--rotate-seed",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="N",
+        help="Seed of the rotation.  [default: 1]",
+    ),
 )
 data_options = together(
     click.option(
@@ -206,8 +219,12 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 
 def result_folder(settings: Settings) -> Path:
-    """Name the folder for a result that no ``--out`` names: ``dissections/<model>-<layers>-<data>``."""
+    """Name the folder for a result that no ``--out`` names: ``dissections/<model>-<layers>-<data>[-rotated-<A>]``."""
     model = re.sub(r"\.prototxt(\.txt)?$", "", settings.model.rsplit("/", 1)[-1], flags=re.IGNORECASE)
     data = Path(settings.data).resolve()
     words = [model, *settings.layers, data.stem if data.suffix == ".h5" else data.name]
+    if settings.rotate:
+        words += ["rotated", str(settings.rotate).removesuffix(".0")]
+    if settings.rotate_seed not in (None, 1) and settings.rotate != 0:
+        words += ["seed", str(settings.rotate_seed)]
     return Path("dissections") / re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(words)).strip("._-")

@@ -16,6 +16,7 @@ STAGES = {
     "data": "opening the dataset",
     "model": "loading the network",
     "compile": "compiling kernels",
+    "rotation": "making the rotation",
     "spool": "opening the spools",
     "threshold": "thresholds",
     "score": "scores",
@@ -25,6 +26,7 @@ PARTS = {
     "wait": "waiting for images",
     "normalise": "making batches",
     "forward": "forward pass",
+    "rotate": "rotating",
     "sieve": "sieve and spool",
     "read": "reading survivors",
     "write": "writing to disk",
@@ -33,7 +35,7 @@ PARTS = {
     "masks": "drawing masks",
 }
 NOTHING_HELPS = "No option makes it faster."
-RATED = ("probe", "tally", "forward", "sieve", "count")  # what goes through images one batch after the other
+RATED = ("probe", "tally", "forward", "rotate", "sieve", "count")  # what goes through images one batch after the other
 NONE = "There is no profile: the ndengine that made this result took none. --overwrite makes it again, with one."
 
 
@@ -152,7 +154,7 @@ def _advice(row: dict[str, Any], dissection: Dissection) -> str:
         return f"{lead} {_may_help(helps)}"
     if part == "wait":
         return _advice_on_reading(dissection)
-    if part in ("normalise", "sieve", "count", "threshold"):
+    if part in ("normalise", "rotate", "sieve", "count", "threshold"):
         helps = _faster(dissection)
         if len(dissection.layers) > 1 and part != "normalise":
             helps.append("fewer layers")
@@ -174,6 +176,7 @@ def _advice(row: dict[str, Any], dissection: Dissection) -> str:
         "data": "A dataset is packed once; the next run with this --cache finds it there.",
         "compile": "That does not grow with the images, and what was compiled is kept for the next run.",
         "model": "That does not grow with the images.",
+        "rotation": "That grows with the cube of a layer's units, not with the images.",
         "spool": "That is what an interrupted run had left, read again.",
         "probe": "What in it takes the time, a run with --profile from the start tells.",
         "tally": "What in it takes the time, a run with --profile from the start tells.",

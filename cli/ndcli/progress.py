@@ -69,6 +69,10 @@ class Lines:
         seconds = max(time.monotonic() - start, 1e-9)
         click.echo(f"{title}: done in {seconds:.1f} s ({done / seconds:,.1f} {unit}/s)", err=True)
 
+    def heading(self, text: str) -> None:
+        """Show which of several runs begins."""
+        click.echo(text, err=True)
+
     def note(self, text: str) -> None:
         """Show one sentence."""
         click.echo(f"Note: {text}", err=True)
@@ -96,6 +100,16 @@ def _bars(console: Console) -> Iterator[Progress]:
         def stage(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
             task = bars.add_task(title, total=total, unit=unit)
             yield lambda steps: bars.advance(task, steps)
+
+        def heading(self, text: str) -> None:
+            # Bars of the run before become plain lines: a live display can't grow beyond the screen.
+            ended = bars.tasks  # no stage is open between two runs
+            if ended:
+                bars.console.print(bars.make_tasks_table(ended))
+            for task in ended:
+                bars.remove_task(task.id)
+            bars.refresh()
+            bars.console.print(Text(text, style="bold"), soft_wrap=True)
 
         def note(self, text: str) -> None:
             bars.console.print(Text.assemble(("Note: ", "yellow"), text), soft_wrap=True)

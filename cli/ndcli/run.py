@@ -24,7 +24,7 @@ from ndcli.terminal import print_json
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the result.  [default: dissections/MODEL-LAYERS-DATA]",
+    help="Folder of the result.  [default: dissections/MODEL-LAYERS-DATA, -rotated-A where --rotate is given]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a result in --out that has other settings.")
 @click.option(

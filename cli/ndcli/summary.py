@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ndcli.terminal import print_table, say
-from ndengine.settings import precision_of, preset_label
+from ndengine.settings import precision_of, preset_label, rotation_label
 
 if TYPE_CHECKING:
     from ndengine.result import Dissection
@@ -50,6 +50,8 @@ def print_summary(dissection: Dissection) -> None:
     title = f"{settings['model']} ({settings['weights']}) on {settings['data']}, preset {preset_label(settings)}"
     if precision_of(settings) != "float32":
         title += f", in {precision_of(settings)}"
+    if rotation := rotation_label(dissection.provenance):
+        title += f", rotated {rotation}"
     scored = settings["categories"]
     columns = ("layer", "unique top-label", "unique per category", "detectors", "units", "dead units")
     found = {name: layer.summary for name, layer in dissection.layers.items()}

@@ -183,7 +183,8 @@ def _open(url: str, start: int) -> http.client.HTTPResponse | None:
             return None
         raise _refused(url, f"{error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _refused(url, str(getattr(error, "reason", error)) or type(error).__name__) from None
+        cause = getattr(error, "reason", error)
+        raise _refused(url, getattr(cause, "strerror", None) or str(cause) or type(error).__name__) from None
     return answer
 
 

@@ -26,6 +26,8 @@ from ndengine.models.download import download, expected_digits, hash_file, is_in
 from ndengine.models.factory import build_from_factory
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
+from ndengine.models.small.build import build_small
+from ndengine.models.small.rows import find_network, network_names
 from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
@@ -131,7 +133,7 @@ def load_model(
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
-        source = built.weights if weights == "default" else weights
+        source = weights if built.state is None else built.weights
         fit_weights(built.module, state, trace, found, model_name=model, source=source)
     return LoadedModel(
         built.module,
@@ -196,6 +198,8 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
             default_layers=(scenesnet.DEFAULT_LAYER,),
             size=scenesnet.INPUT_SIZE,
         )
+    if find_network(model):
+        return build_small(model, asked, origin, cache, progress)
     row = find_row(model)
     if row is not None:
         return build_row(row, asked, seed, cache, progress)
@@ -210,7 +214,8 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
-        raise ModelError(_unknown(model, [*names, "scenesnet", *(row.name for row in rows())]))
+        own = ["scenesnet", *network_names(), *(row.name for row in rows())]
+        raise ModelError(_unknown(model, [*names, *own]))
     return _build_torchvision(models, model, asked, origin, cache, progress)
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-COLOURS = 8  # classes k0 … k7 of report.css; further categories start again
+from ndengine.report.svg import baseline, length_of, number, rect, shorten, svg, text_at
 
-_Number = int | float
+COLOURS = 8  # classes k0 … k7 of report.css; further categories start again
 
 
 class CategoryBar(NamedTuple):
@@ -52,14 +52,14 @@ def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
             (bar.top_label, left, "solid", "top-label"),
             (bar.per_category, left + width + 2, "outline", "per-category"),
         ):
-            tall = _tall(value, most, height)
+            tall = length_of(value, most, height)
             title = f"{bar.category}: {value} unique ({scheme})"
-            parts.append(_rect(f"{style} {colour(k)}", x, base - tall, width, tall, title))
-            parts.append(_text(x + width / 2, base - tall - 5, str(value), f"value {style}-value"))
-        parts.append(_text(k * slot + slot / 2, base + 16, _short(bar.category, 9), "name", full=bar.category))
-    parts.append(_baseline(0, len(bars) * slot, base))
+            parts.append(rect(f"{style} {colour(k)}", x, base - tall, width, tall, title))
+            parts.append(text_at(x + width / 2, base - tall - 5, str(value), f"value {style}-value"))
+        parts.append(text_at(k * slot + slot / 2, base + 16, shorten(bar.category, 9), "name", full=bar.category))
+    parts.append(baseline(0, len(bars) * slot, base))
     sentence = "; ".join(f"{b.category} {b.top_label} and {b.per_category}" for b in bars)
-    return _svg(
+    return svg(
         "categories",
         (max(1, len(bars)) * slot, base + 26),
         "Unique detectors by category",
@@ -86,10 +86,10 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
     x = 0.0
     for k, group in groupby(ordered, key=lambda b: b.category):
         members = list(group)
-        heading = f"{_short(categories[k], 12)} {len(members)}"
+        heading = f"{shorten(categories[k], 12)} {len(members)}"
         start, span = x, max(len(members) * pitch, 7 * len(heading))
         for bar in members:
-            tall = _tall(bar.units, most, height)
+            tall = length_of(bar.units, most, height)
             middle = x + pitch / 2
             plural = "unit" if bar.units == 1 else "units"
             parts.append(
@@ -98,27 +98,25 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
                 )
             )
             # A clear rectangle over the whole column, so that a short bar is as easy to hit as a tall one.
-            parts.append(_rect("hit", x, top - 14, pitch, height + 14 + letters))
-            parts.append(_rect(f"solid {colour(k)}", middle - width / 2, base - tall, width, tall))
-            parts.append(_text(middle, base - tall - 4, str(bar.units), "value small"))
-            place = f"translate({_number(middle + 3.5)} {base + 6}) rotate(-90)"
+            parts.append(rect("hit", x, top - 14, pitch, height + 14 + letters))
+            parts.append(rect(f"solid {colour(k)}", middle - width / 2, base - tall, width, tall))
+            parts.append(text_at(middle, base - tall - 4, str(bar.units), "value small"))
+            place = f"translate({number(middle + 3.5)} {base + 6}) rotate(-90)"
             parts.append(
                 Markup('<text class="name small" transform="{}" text-anchor="end">{}</text></g>').format(
-                    place, _short(bar.concept, 19)
+                    place, shorten(bar.concept, 19)
                 )
             )
             x += pitch
         x = start + span
-        parts.append(_rect(f"solid {colour(k)}", start + 1, base + letters + 4, span - 2, 2.5))
+        parts.append(rect(f"solid {colour(k)}", start + 1, base + letters + 4, span - 2, 2.5))
         parts.append(
-            Markup('<text class="name" x="{}" y="{}">{}</text>').format(
-                _number(start + 1), base + letters + 20, heading
-            )
+            Markup('<text class="name" x="{}" y="{}">{}</text>').format(number(start + 1), base + letters + 20, heading)
         )
-        parts.append(_baseline(start, x, base))
+        parts.append(baseline(start, x, base))
         sentences.append(f"{categories[k]}: " + ", ".join(f"{b.concept} {b.units}" for b in members))
         x += between
-    return _svg(
+    return svg(
         "concepts",
         (max(1.0, x - between), base + letters + 26),
         "Units of each detected concept",
@@ -136,65 +134,22 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
         The categories' bars by layer name, in the order to draw.
     """
     width, row, thick = 300, 26, 16
-    names = [_short(name, 15) for name in layers]
+    names = [shorten(name, 15) for name in layers]
     label = 8 + 7.5 * max(map(len, names), default=0)
     totals = {name: sum(b.top_label for b in bars) for name, bars in layers.items()}
     most = max(totals.values(), default=0)
     parts = []
     for place, (name, bars) in enumerate(layers.items()):
         y = place * row + 2
-        parts.append(_text(label - 8, y + 12, _short(name, 15), "name", anchor="end", full=name))
+        parts.append(text_at(label - 8, y + 12, shorten(name, 15), "name", anchor="end", full=name))
         x = float(label)
         for k, bar in enumerate(bars):
-            wide = _tall(bar.top_label, most, width)
+            wide = length_of(bar.top_label, most, width)
             if wide:
                 title = f"{name}: {bar.top_label} unique detectors of category {bar.category}"
-                parts.append(_rect(f"solid {colour(k)}", x, y, wide, thick, title))
+                parts.append(rect(f"solid {colour(k)}", x, y, wide, thick, title))
             x += wide
-        parts.append(_text(x + 6, y + 12.5, str(totals[name]), "value", anchor="start"))
+        parts.append(text_at(x + 6, y + 12.5, str(totals[name]), "value", anchor="start"))
     sentence = "; ".join(f"{name} {total}" for name, total in totals.items())
     size = (label + width + 34, max(1, len(totals)) * row)
-    return _svg("layers", size, "Unique detectors by layer", f"Top-label: {sentence}.", parts)
-
-
-def _svg(key: str, size: tuple[_Number, _Number], title: str, description: str, parts: Iterable[Markup]) -> Markup:
-    width, height = (_number(n) for n in size)
-    return Markup(
-        '<svg class="figure {key}" role="img" aria-labelledby="{key}-title {key}-text" '
-        'width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        '<title id="{key}-title">{title}</title><desc id="{key}-text">{description}</desc>{body}</svg>'
-    ).format(
-        key=key, width=width, height=height, title=title, description=description, body=Markup("").join(parts)
-    )  # fmt: skip
-
-
-def _rect(style: str, x: _Number, y: _Number, width: _Number, height: _Number, title: str = "") -> Markup:
-    inside = Markup("<title>{}</title>").format(title) if title else ""
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}">{}</rect>').format(
-        style, _number(x), _number(y), _number(width), _number(height), inside
-    )
-
-
-def _text(x: _Number, y: _Number, text: str, style: str, *, anchor: str = "middle", full: str = "") -> Markup:
-    title = Markup("<title>{}</title>").format(full) if full and full != text else ""
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}{}</text>').format(
-        style, _number(x), _number(y), anchor, title, text
-    )
-
-
-def _baseline(start: _Number, end: _Number, y: _Number) -> Markup:
-    return Markup('<path class="base" d="M{} {}H{}"/>').format(_number(start), _number(y + 0.5), _number(end))
-
-
-def _tall(value: int, most: int, height: int) -> float:
-    """Length of a bar; a count of 1 stays visible beside one of thousands."""
-    return max(1.5, height * value / most) if value else 0.0
-
-
-def _short(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
-
-
-def _number(value: _Number) -> str:
-    """A coordinate with no more digits than the eye can tell."""
-    return f"{value:.1f}".removesuffix(".0")
+    return svg("layers", size, "Unique detectors by layer", f"Top-label: {sentence}.", parts)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ndengine.models.zoo.rows import published_for
@@ -24,10 +22,10 @@ from ndengine.report.figures import (
     layers_figure,
 )
 from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
+from ndengine.report.templates import render_page
 from ndengine.result import Dissection, LayerResult
-from ndengine.settings import precision_of, preset_label
+from ndengine.settings import precision_of, preset_label, rotation_label
 
-HERE = Path(__file__).parent
 INDEX = "index.html"
 NO_PICTURES = (
     "The units' pictures are missing: the dataset was not at hand when this page was written. "
@@ -114,7 +112,7 @@ def render_layer(dissection: Dissection, layer: LayerResult, folder: Path, *, al
     tile = tile_size(dissection.image_size)[1]
     # One rule for each length of strip that occurs: what part of it a tile is wide; report.css cuts by it.
     rules = [f".n{n} {{ --tile: {100 * tile / strip_size((1, tile), n)[1]:.4f}%; }}" for n in sorted(counts)]
-    return _render("layer.html", page, "\n".join(["", *rules]))
+    return render_page("layer.html", page, "\n".join(["", *rules]))
 
 
 def render_overview(dissection: Dissection) -> str:
@@ -137,31 +135,7 @@ def render_overview(dissection: Dissection) -> str:
         "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
         "records": [("Settings", _settings(dissection, None)), ("Provenance", _provenance(dissection))],
     }
-    return _render("overview.html", page, "")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    """Where templates are compiled once, whatever the number of layers."""
-    return Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _render(template: str, page: Mapping[str, Any], rules: str) -> str:
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            page=page,
-            style=Markup((HERE / "report.css").read_text("utf-8") + rules),
-            script=Markup((HERE / "report.js").read_text("utf-8")),
-        )
-    )
+    return render_page("overview.html", page, "")
 
 
 def _common(dissection: Dissection, title: str) -> dict[str, Any]:
@@ -174,6 +148,9 @@ def _common(dissection: Dissection, title: str) -> dict[str, Any]:
     precision = precision_of(settings)
     if precision != "float32":
         facts.append(("precision", precision, precision))
+    rotation = rotation_label(dissection.provenance)
+    if rotation:
+        facts.append(("rotated", rotation, rotation))
     knobs = settings["knobs"]
     rule = {">": "above", ">=": "of at least"}[knobs["detector"]]
     return {

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from ndcli import show as show_module
-from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, SettingsError, SpoolError
+from ndengine.errors import (
+    DatasetError,
+    FailedRunsError,
+    ModelError,
+    NdengineError,
+    ResultError,
+    SeriesError,
+    SettingsError,
+    SpoolError,
+)
 from tests.cli.conftest import Invoke
 
 
@@ -20,7 +29,7 @@ def test_version(invoke: Invoke) -> None:
 def test_commands_are_listed_in_the_order_of_use(invoke: Invoke) -> None:
     done = invoke("--help")
     listed = [line.split()[0] for line in done.stdout.split("Commands:\n")[1].splitlines()]
-    assert listed == ["run", "show", "report", "layers", "models", "data", "cache"]
+    assert listed == ["run", "show", "report", "sweep", "compare", "layers", "models", "data", "cache"]
 
 
 @pytest.mark.parametrize("arguments", [("dissect",), ("run", "--modle", "x"), ("show",), ("data", "unpack")], ids=str)
@@ -47,6 +56,8 @@ def raising(error: BaseException) -> Any:
         (ResultError, 1),
         (SpoolError, 1),
         (SettingsError, 2),
+        (SeriesError, 2),
+        (FailedRunsError, 1),
     ],
 )
 def test_an_expected_failure_is_one_line(

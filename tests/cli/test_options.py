@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -44,7 +45,7 @@ def test_every_option_reaches_its_setting() -> None:
         " --quantile 0.01"
         " --geometry half-pixel --overlap twice --area all --detector >= --iou-threshold 0.1 --min-images 3"
         " --categories object,part --categories scene,object --batch-size 5 --threads 2 --spool dense"
-        " --top-images 4 --device cuda:1 --precision bfloat16"
+        " --top-images 4 --device cuda:1 --precision bfloat16 --rotate 0.6 --rotate-seed 8"
     )
     found = settings(*text.split())
     assert found.record() == {
@@ -77,6 +78,8 @@ def test_every_option_reaches_its_setting() -> None:
         "top_images": 4,
         "device": "cuda:1",
         "precision": "bfloat16",
+        "rotate": 0.6,
+        "rotate_seed": 8,
     }
     default = Settings().record()
     assert all(value != default[name] for name, value in found.record().items() if name != "threads")
@@ -95,6 +98,9 @@ def test_every_option_reaches_its_setting() -> None:
         (["--geometry", "halfpixel"], "is not one of 'receptive-field'"),
         (["--preset", "papers"], "is not one of 'netdissect'"),
         (["--precision", "half"], "'half' is not one of 'float32', 'bfloat16'"),
+        (["--rotate", "1.2"], "1.2 is not in the range 0<=x<=1"),
+        (["--rotate", "half"], "'half' is not a valid float"),
+        (["--rotate-seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -108,6 +114,11 @@ def test_bad_values_are_usage_errors_that_say_what_is_right(arguments: list[str]
 def test_a_bad_quantile_is_a_settings_error(quantile: str) -> None:
     with pytest.raises(SettingsError, match="use a decimal number between 0 and 1"):
         settings("--quantile", quantile)
+
+
+def test_a_power_that_is_no_number_is_a_settings_error() -> None:
+    with pytest.raises(SettingsError, match="rotate is nan; use a number from 0 to 1"):
+        settings("--rotate", "nan")
 
 
 @pytest.mark.parametrize("text", ["0.0050", "5e-3", ".005"])
@@ -127,3 +138,21 @@ def test_the_folder_of_a_result_is_named_after_what_it_holds(
     model: str, layers: tuple[str, ...], data: str, name: str
 ) -> None:
     assert options.result_folder(Settings(model=model, layers=layers, data=data)) == Path("dissections") / name
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        ({"rotate": 0.6}, "-rotated-0.6"),
+        ({"rotate": 1}, "-rotated-1"),
+        ({"rotate": 1e-5}, "-rotated-1e-05"),
+        ({"rotate": 0.2, "rotate_seed": 1}, "-rotated-0.2"),
+        ({"rotate": 0.2, "rotate_seed": 7}, "-rotated-0.2-seed-7"),
+        ({"rotate": 0.0}, ""),
+        ({"rotate": 0.0, "rotate_seed": 7}, ""),  # nothing is rotated
+        ({"rotate_seed": 7}, "-seed-7"),  # of a network with a rotation of its own
+    ],
+    ids=str,
+)
+def test_a_rotated_result_has_a_folder_of_its_own(change: dict[str, Any], end: str) -> None:
+    assert options.result_folder(Settings(**change)) == Path("dissections") / f"scenesnet-scenes{end}"

@@ -148,10 +148,16 @@ def test_the_table(result: Dissection, capsys: pytest.CaptureFixture[str]) -> No
         ),
         ({"wait": 7.0}, {"profile": {"reader": {"prepare": 6.0}}}, "One thread prepares them, without the disk"),
         ({"sieve": 7.0}, {"threads": 2}, "What may help: --threads 4 or --device cuda on a machine with a GPU."),
+        ({"rotate": 7.0}, {"threads": 2}, "rotating, 70% of the time. What may help: --threads 4 or --device cuda on"),
         ({"write": 7.0}, {"spool": "disk"}, "writing to disk (probe), 70% of the time. A faster disk for --out helps"),
         ({"write": 7.0}, {"spool": "dense"}, "--spool dense keeps every activation (2.0 MB); --spool auto keeps"),
         ({"forward": 3.0, "sieve": 2.0}, {}, "No part dominates; the largest is forward pass with 30% of the time."),
         ({}, {"seconds": {"model": 1.0, "probe": 0.5, "report": 7.5}}, "fewer --top-images than 5 help."),
+        (
+            {},
+            {"seconds": {"rotation": 7.0, "probe": 0.5}},
+            "making the rotation, 70% of the time. That grows with the cube of a layer's units, not with the images.",
+        ),
         (
             {},
             {"seconds": {"model": 7.0, "probe": 0.5}},

@@ -95,3 +95,27 @@ def test_bars_show_counts_units_and_notes(terminal: io.StringIO, capsys: pytest.
     ):
         assert part in text
     assert capsys.readouterr().out == ""
+
+
+def test_lines_have_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown(quiet=False) as listener:
+        listener.heading("Run 1 of 2: a [b]")
+    assert capsys.readouterr() == ("", "Run 1 of 2: a [b]\n")
+    with shown(quiet=True) as listener:
+        listener.heading("Run 1 of 2: a [b]")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_of_one_run_are_out_of_the_way_of_the_next(terminal: io.StringIO) -> None:
+    """A live display of all bars of many runs would not fit on the screen; what ended is printed and left behind."""
+    with shown(quiet=False) as listener:
+        for number in range(1, 31):
+            listener.heading(f"Run {number} of 30: [b]")
+            with listener.stage(f"stage {number}", 2, "images") as advance:
+                advance(2)
+    text = terminal.getvalue()
+    assert "Run 30 of 30: [b]" in text
+    live = text.rsplit("Run 30 of 30", 1)[1]
+    assert "stage 30" in live
+    assert "stage 29" not in live
+    assert all(f"stage {number} " in text for number in range(1, 31))

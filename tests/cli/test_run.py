@@ -188,6 +188,29 @@ def test_a_packed_dataset_gives_the_same_counts(
     assert_same_counts(counts(tmp_path / "out"), counts(tmp_path / "packed"))
 
 
+def test_a_rotated_run(
+    invoke: Invoke, fails: Callable[..., str], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = arguments.index("--out")
+    unnamed = [*arguments[:place], *arguments[place + 2 :]]
+    done = invoke(*unnamed, "--rotate", 0.6, "--profile")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0].endswith("preset netdissect, rotated 0.6")
+    assert any(line.split()[:1] == ["rotating"] for line in done.stdout.splitlines())
+    assert "rotation: 1 matrices" in done.stderr
+    assert invoke(*unnamed).exit_code == 0
+    assert invoke(*unnamed, "--rotate", 0).stderr.endswith("it is shown without computing.\n")
+    plain, rotated = (tmp_path / "dissections" / f"net.py_build-relu2-tiny{end}" for end in ("", "-rotated-0.6"))
+    assert (counts(plain)["threshold"] != counts(rotated)["threshold"]).all()
+    again = json.loads(invoke(*unnamed, "--rotate", 0.6, "--json", "-q").stdout)
+    assert again["provenance"]["rotation"] == {"power": 0.6, "seed": 1}
+    message = fails(*arguments, "--out", rotated, "--rotate", 0.8)
+    assert "other settings (rotate)" in message
+    message = fails(*arguments, "--rotate-seed", 2, code=2)
+    assert message == "rotate_seed is 2 and nothing is rotated; use it with --rotate."
+
+
 @pytest.mark.slow
 def test_a_run_without_arguments_dissects_what_is_built_in(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

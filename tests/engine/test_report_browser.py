@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from dissections import make_dissection
+from browser import open_page
 from numpy.typing import NDArray
 
+from dissections import make_dissection
 from ndengine.report import write_report
-
-QUIET = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
-    *("--virtual-time-budget=3000", "--dump-dom"),
-]
 
 # Runs in the page and tells the page around it, by message, what it saw.
 PROBE = """<script>(() => {
@@ -60,31 +49,6 @@ PROBE = """<script>(() => {
 })()</script></body>"""
 
 
-def open_page(path: Path, width: int, folder: Path) -> dict[str, Any]:
-    """What the probe sees in a window of that many CSS pixels."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium is installed")
-    probed = path.with_name("probed.html")
-    probed.write_text(path.read_text("utf-8").replace("</body>", PROBE), encoding="utf-8")
-    frame = folder / "frame.html"
-    frame.write_text(
-        "<script>onmessage = (e) => { document.title = e.data; }</script>"
-        f"<iframe src='{probed.as_uri()}' width={width} height=800 style='border:0'></iframe>"
-    )
-    done = subprocess.run(
-        [browser, *QUIET, f"--user-data-dir={folder / 'profile'}", frame.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    title = re.search("<title>(.*?)</title>", done.stdout)
-    assert title, "the page's script failed"
-    found: dict[str, Any] = json.loads(unescape(title[1]))
-    return found
-
-
 @pytest.mark.parametrize("width", [360, 1200])
 def test_filters_and_width(tmp_path: Path, width: int) -> None:
     def read_images(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -93,7 +57,7 @@ def test_filters_and_width(tmp_path: Path, width: int) -> None:
     dissection = make_dissection(tmp_path)
     dissection.layers.pop("block/1")
     layer = dissection.layer()
-    found = open_page(write_report(dissection, tmp_path / "report", read_images), width, tmp_path)
+    found = open_page(write_report(dissection, tmp_path / "report", read_images), PROBE, width, tmp_path)
 
     def units(which: NDArray[np.bool_]) -> set[str]:
         return {str(u + 1) for u in np.flatnonzero(which)}

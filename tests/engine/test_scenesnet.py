@@ -15,20 +15,13 @@ from ndengine.datasets.scenes import SEED, make_scene
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet as module
 from ndengine.models.scenesnet import DEFAULT_LAYER, INPUT_SIZE, PREPROCESSING, TAGS, WEIGHTS, normalise, scenesnet
-from ndengine.models.train_scenesnet import (
-    HELD_OUT_SEED,
-    SCENE,
-    TEXTURE,
-    TRAIN_SEED,
-    accuracy,
-    loss_of,
-    paint,
-    predict,
-)
+from ndengine.models.training.lessons import accuracy, loss_of
+from ndengine.models.training.loop import answer
+from ndengine.models.training.pictures import HELD_OUT_SEED, SCENE, TEXTURE, TRAIN_SEED, Pictures, paint
 
 
 @pytest.fixture(scope="module")
-def fresh() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def fresh() -> Pictures:
     """Pictures of a seed that neither training nor the built-in dataset uses."""
     return paint(seed=77, images=120)
 
@@ -49,14 +42,14 @@ def test_it_was_trained_on_other_scenes() -> None:
     assert (make_scene(0, TRAIN_SEED).photo != make_scene(0, SEED).photo).any()
 
 
-def test_it_knows_scenes_and_textures_it_never_saw(fresh: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_it_knows_scenes_and_textures_it_never_saw(fresh: Pictures) -> None:
     photos, tags, whole = fresh
-    logits = predict(scenesnet(), photos)
+    logits = answer(scenesnet(), normalise(photos))
     assert logits.shape == (120, TAGS)
     assert accuracy(logits, whole, SCENE) > 0.9, "chance is 0.1"
     assert accuracy(logits, whole, TEXTURE) > 0.7, "chance is 0.08"
     torch.manual_seed(0)
-    untrained = predict(scenesnet(weights=False), photos)
+    untrained = answer(scenesnet(weights=False), normalise(photos))
     assert accuracy(untrained, whole, SCENE) < 0.4
     assert loss_of(logits, tags, whole) < loss_of(untrained, tags, whole) / 4
 

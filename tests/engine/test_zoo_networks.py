@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ndengine.datasets.scenes import write_scenes
@@ -206,14 +207,27 @@ def test_a_run_with_random_weights(name: str, tmp_path: Path, scenes: Path) -> N
     dissect(known_row(name), tmp_path, scenes)
 
 
-def test_a_rotated_row_is_not_run_as_if_it_were_not_rotated(tmp_path: Path, scenes: Path) -> None:
-    with pytest.raises(
-        ModelError, match="alexnet-places205-rotated-080 puts the units of its layers through a rotation"
-    ):
-        dissect(known_row("alexnet-places205-rotated-080"), tmp_path, scenes)
+def test_a_rotated_row_is_the_plain_one_rotated(tmp_path: Path, scenes: Path) -> None:
+    found = {}
+    for name, rotate in (("alexnet-places205-rotated-080", None), ("alexnet-places205", 0.8), ("alexnet-places205", 0)):
+        settings = Settings(
+            model=name,
+            layers=("conv5",),
+            weights="random",
+            data=str(scenes),
+            knobs=knobs_of("netdissect", quantile="0.05"),
+            min_images=0,
+            rotate=rotate,
+        )
+        out = tmp_path / f"{name}-{rotate}"
+        found[name, rotate] = dissect_network(settings, out, cache=tmp_path / "cache").layer().counts
+    row, same, plain = found.values()
+    assert np.array_equal(row.intersection, same.intersection)
+    assert np.array_equal(row.threshold, same.threshold)
+    assert not np.array_equal(row.threshold, plain.threshold)
 
 
-SLOW = [row for row in rows() if row.name not in QUICK and row.rotate is None]
+SLOW = [row for row in rows() if row.name not in QUICK]
 
 
 @pytest.mark.slow

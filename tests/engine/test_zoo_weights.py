@@ -23,7 +23,7 @@ from ndengine.models.caffe.prototxt import read_prototxt
 from ndengine.models.download import hash_file
 from ndengine.models.registry import load_model
 from ndengine.models.source import Asked
-from ndengine.models.zoo.build import build_row, name_by_position
+from ndengine.models.zoo.build import build_row, name_by_position, refuse_strange_layers
 from ndengine.models.zoo.fetch import get_weights
 from ndengine.models.zoo.files import Edition, RemoteFile
 from ndengine.models.zoo.resnet152 import resnet152, resnet152_torch
@@ -154,7 +154,7 @@ def same_weights(found: nn.Module, expected: nn.Module, until: str) -> bool:
         ("crosschannel", "conv5"),
         ("colorization", "conv5"),
         ("egomotion", "cls_conv5"),
-        ("googlenet-imagenet", "inception_5b/5x5"),
+        pytest.param("googlenet-imagenet", "inception_5b/5x5", marks=pytest.mark.slow),
         pytest.param("vgg16-hybrid", "conv5_3", marks=pytest.mark.slow),
         pytest.param("resnet152-imagenet", "caffe_SpatialConvolution_508", marks=pytest.mark.slow),
     ],
@@ -164,8 +164,35 @@ def test_a_caffemodel_is_taken_by_a_row(name: str, last: str, tmp_path: Path) ->
     expected = write_caffe(known_row(name), file)
     model = load_model(name, str(file), cache=tmp_path / "cache")
     assert same_weights(model.module, expected, last)
-    assert (model.weights, model.weights_sha256) == (str(file), hash_file(file))
+    assert (model.weights, model.weights_sha256) == (f"{file} with ndengine's definition", hash_file(file))
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_caffemodel_of_another_network_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "net.caffemodel"
+    write_caffe(known_row("alexnet-places205-bn"), file)
+    with pytest.raises(
+        ModelError, match=r"net.caffemodel has layers that .* of alexnet-places205 lacks \(bn1, scale1, bn2"
+    ):
+        load_model("alexnet-places205", str(file), cache=tmp_path)
+    write_caffe(known_row("crosschannel"), file)
+    with pytest.raises(ModelError, match=r"of colorization lacks \(data_lab\); put its prototxt beside it"):
+        load_model("colorization", str(file), cache=tmp_path)
+    write_caffe(known_row("alexnet-places205"), file)
+    with pytest.raises(
+        ModelError, match=r"net.caffemodel with ndengine's definition does not fit .*: it lacks bn1.runn"
+    ):
+        load_model("alexnet-places205-bn", str(file), cache=tmp_path)
+    with pytest.raises(ModelError, match=r"definition of vgg16-imagenet lacks \(conv1, conv2, conv3 and 2 more\)"):
+        load_model("vgg16-imagenet", str(file), cache=tmp_path)
+
+
+def test_auxiliary_classifiers_in_a_file_do_no_harm() -> None:
+    network = build_network(known_row("googlenet-imagenet").definition(), random=False)
+    blobs = {name: [torch.zeros(4, 3, 1, 1)] for name in ("conv1/7x7_s2", "loss1/conv", "inception_5b/1x1", "more")}
+    refuse_strange_layers(blobs, network, "googlenet", "net.caffemodel")
+    with pytest.raises(ModelError, match=r"lacks \(norm\)"):
+        refuse_strange_layers({**blobs, "norm": [torch.zeros(4)], "conv2/3x3": blobs["more"]}, network, "", "")
 
 
 @pytest.mark.parametrize("prototxt", ["net.prototxt", "deploy_net.prototxt"])
@@ -213,7 +240,8 @@ def test_rotated_rows_have_the_weights_of_the_plain_one(tmp_path: Path) -> None:
 def test_a_resnets_file_says_which_version_it_is() -> None:
     row = known_row("resnet152-places365")
     for define in (resnet152, resnet152_torch):
-        blobs = {layer.name: [] for layer in define(365).layers if layer.kind == "Convolution"}
+        names = [layer.name for layer in define(365).layers if layer.kind == "Convolution"]
+        blobs = {name: [torch.zeros(1, 1, 1, 1)] for name in names}
         built = build_row(row, Asked("some.caffemodel", blobs=blobs), 0, Path("nowhere"), SILENT)
         assert isinstance(built.module, CaffeNetwork)
         assert built.module.definition.name == define(365).name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ndengine.errors import ModelError
 from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.caffe.network import CaffeNetwork, build_network
@@ -18,6 +19,7 @@ from ndengine.models.zoo.files import beside
 from ndengine.models.zoo.row import Row
 from ndengine.progress import Progress
 
+OWN = "ndengine's definition"
 NUMBERED = re.compile(r"(features|classifier)\.([0-9]+)\.(\w+)")  # names in PyTorch's AlexNets and VGGs
 
 
@@ -49,9 +51,12 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
     prototxt = None if asked.blobs is None else beside(Path(asked.text))
     network = build_network(_define(row, asked.blobs, prototxt), random=draws, source=str(prototxt or row.name))
     state = asked.state and name_by_position(asked.state, network)
+    origin = asked.text
     if asked.blobs is not None:
         state = network.state_of(asked.blobs)
-    origin = f"{asked.text} with {prototxt.name}" if prototxt else asked.text
+        origin = f"{asked.text} with {prototxt.name if prototxt else OWN}"
+        if prototxt is None:
+            refuse_strange_layers(asked.blobs, network, row.name, asked.text)
     return Built(
         network,
         f"random, seed {seed}" if draws else origin,
@@ -81,6 +86,29 @@ def _define(row: Row, blobs: Blobs | None, prototxt: Path | None) -> CaffeDefini
         return row.name_layers(read_prototxt(prototxt).definition)
     definitions = [row.definition(naming) for naming in row.definers]
     return max(definitions, key=lambda d: len((blobs or {}).keys() & {layer.name for layer in d.layers}))
+
+
+def refuse_strange_layers(blobs: Blobs, network: CaffeNetwork, name: str, source: str) -> None:
+    """Raise ModelError if a caffemodel has layers on the way that the network lacks.
+
+    Those are layers in front of the first one that both have, and such as work channel by channel (batch norm, scales)
+    between two of them. A convolution between two of them may well be an auxiliary classifier's.
+    """
+    known = [place for place, layer in enumerate(blobs) if layer in network.paths]
+    if not known:
+        return  # which is told with the names of both
+    strange = [
+        layer
+        for place, (layer, tensors) in enumerate(blobs.items())
+        if layer not in network.paths
+        and (place < known[0] or (place < known[-1] and max(tensors[0].shape, default=1) == tensors[0].numel()))
+    ]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise ModelError(
+            f"{source} has layers that {OWN} of {name} lacks ({', '.join(strange[:3])}{more}); put its prototxt beside "
+            "it, under the same name, or give that as --model."
+        )
 
 
 def name_by_position(state: State, network: CaffeNetwork) -> State:

@@ -1,0 +1,129 @@
+"""What becomes of each unit from one result to another of the same layer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from ndengine.compare.entries import Entry, Units
+
+Kind = Literal["kept", "changed", "lost", "gained", "no detector"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A unit whose best concept is another one, or that is a detector on one side alone.
+
+    Attributes
+    ----------
+    unit : int
+        Its number, from 1.
+    kind : str
+        ``changed`` (a detector on both sides, of another concept), ``lost`` or ``gained`` (a detector before or
+        after alone), or ``no detector`` (on neither side, but its best concept is another one).
+    before, after : tuple of (str, str, float)
+        Concept, category and IoU on either side; no concept is empty text and an IoU of 0.
+    size : float
+        How much IoU has come or gone: the difference where the concept is the same one, else the higher of the two.
+    """
+
+    unit: int
+    kind: Kind
+    before: tuple[str, str, float]
+    after: tuple[str, str, float]
+    size: float
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All changes from one entry to another.
+
+    Attributes
+    ----------
+    before, after : int
+        Places of the two in ``Comparison.entries``.
+    kept : int
+        Detectors that detect the same concept on both sides.
+    changed, lost, gained : int
+        Detectors of another concept, and those that are detectors before or after alone.
+    other : int
+        Units that are no detector on either side, but have another best concept.
+    shift : (float, float) or None
+        Median and maximum by which the IoU of the units with the same best concept differs; None without such units.
+    rows : tuple of Change
+        The units that changed, largest change first, equal ones by unit.
+    """
+
+    before: int
+    after: int
+    kept: int
+    changed: int
+    lost: int
+    gained: int
+    other: int
+    shift: tuple[float, float] | None
+    rows: tuple[Change, ...]
+
+
+def pair_up(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
+    """Pairs of entries whose units can be told one by one, as places in ``entries``.
+
+    Entries of one group, or of one network where there is no group, belong together if their layer and number of
+    units are the same. Where all of them have an ``x``, each is paired with the next one along it; else the first is
+    paired with every other.
+    """
+    families: defaultdict[tuple[str, str, str, str, int], list[int]] = defaultdict(list)
+    for place, entry in enumerate(entries):
+        model = "" if entry.group else entry.model
+        families[entry.group, entry.x_name, model, entry.layer, len(entry.units)].append(place)
+    for places in families.values():
+        xs = {place: x for place in places if (x := entries[place].x) is not None}
+        if len(xs) == len(places):
+            yield from pairwise(sorted(places, key=xs.__getitem__))
+        else:
+            yield from ((places[0], other) for other in places[1:])
+
+
+def find_changes(entries: Sequence[Entry], before: int, after: int) -> Changes:
+    """Compare two entries unit by unit; they must have the same number of units."""
+    one, two = entries[before].units, entries[after].units
+    counts: dict[Kind, int] = dict.fromkeys(("kept", "changed", "lost", "gained", "no detector"), 0)
+    rows, shifts = [], []
+    for unit, (old, new) in enumerate(zip(_sides(one), _sides(two), strict=True), start=1):
+        same = old[:2] == new[:2]
+        kind = _kind(old[3], new[3], same)
+        if same and old[0]:
+            shifts.append(abs(new[2] - old[2]))
+        if kind == "no detector" and same:
+            continue
+        counts[kind] += 1
+        if kind != "kept":
+            size = abs(new[2] - old[2]) if same else max(old[2], new[2])
+            rows.append(Change(unit, kind, old[:3], new[:3], size))
+    return Changes(
+        before,
+        after,
+        kept=counts["kept"],
+        changed=counts["changed"],
+        lost=counts["lost"],
+        gained=counts["gained"],
+        other=counts["no detector"],
+        shift=(float(np.median(shifts)), max(shifts)) if shifts else None,
+        rows=tuple(sorted(rows, key=lambda row: (-row.size, row.unit))),
+    )
+
+
+def _kind(before: bool, after: bool, same: bool) -> Kind:
+    if before and after:
+        return "kept" if same else "changed"
+    return "lost" if before else "gained" if after else "no detector"
+
+
+def _sides(units: Units) -> Iterator[tuple[str, str, float, bool]]:
+    """Concept, category, IoU and whether it is a detector, unit by unit."""
+    return zip(units.concept, units.category, units.iou.tolist(), units.detector.tolist(), strict=True)

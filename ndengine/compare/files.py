@@ -1,0 +1,50 @@
+"""The files of a comparison; FORMAT.md describes them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ndengine.compare.comparison import Cell, Comparison
+from ndengine.errors import ResultError
+from ndengine.result_files import write_text
+
+RECORD = "compare.json"
+TABLE = "compare.csv"
+CHANGES = "changes.csv"
+FORMAT = "ndengine-comparison"
+VERSION = 1
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Raise ResultError if a folder holds something else than a comparison."""
+    if folder.exists() and not folder.is_dir():
+        raise ResultError(f"{folder} is a file; choose another --out.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).exists():
+        raise ResultError(f"{folder} is not empty and holds no comparison; choose another --out.")
+
+
+def write_files(comparison: Comparison, folder: Path) -> None:
+    """Write ``compare.csv``, ``changes.csv`` and ``compare.json``.
+
+    Raises
+    ------
+    ResultError
+        If a file can't be written.
+    """
+    content = {"format": FORMAT, "version": VERSION, **comparison.record()}
+    write_text(folder / RECORD, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(folder / TABLE, _csv(comparison.table()))
+    write_text(folder / CHANGES, _csv(comparison.changed_units()))
+
+
+def _csv(columns: Mapping[str, Sequence[Cell]]) -> str:
+    """Columns as CSV; None is an empty cell, a float its shortest exact form."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
