@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ndengine.compare.entries import UNKNOWN, Entry
-from ndengine.settings import HOW, Settings
+from ndengine.compare.entries import UNKNOWN, Entry, power_of
+from ndengine.settings import HOW, Settings, rotation_of
 
 Block = Literal["numbers", "network", "how"]
 
 IN_FORCE = "geometry in force"
 # What decides the numbers once the activations are given: results that differ here can't be compared as they stand.
 NUMBERS = ("preset", "knobs.", "min_images", "categories", "split", "limit", IN_FORCE, "data", "images")
+# Settings that say what was asked for, of which it is told below what was done.
+NOT_IN_FORCE = ("layers", "min_images", "rotate", "rotate_seed")
 # What says how a run was carried out, with what and on what.
 CARRIED_OUT = ("versions.", "machine.", "gpu", "device", *HOW, "top_images", "multiplies_bfloat16")
 
@@ -70,7 +72,7 @@ def facts_of(entry: Entry) -> dict[str, str]:
     """Everything about a result that another one may differ in, as plain text by dotted name."""
     # A result of before a setting was there has its default.
     settings = {**Settings().record(), **entry.settings}
-    settings = {key: value for key, value in settings.items() if key not in ("layers", "min_images")}
+    settings = {key: value for key, value in settings.items() if key not in NOT_IN_FORCE}
     facts = _flat(settings)
     known = entry.provenance
     model, dataset = _table(known, "model"), _table(known, "dataset")
@@ -78,6 +80,8 @@ def facts_of(entry: Entry) -> dict[str, str]:
         IN_FORCE: entry.geometry,
         "min_images in force": entry.min_images,
         "images": entry.images,
+        "rotate": power_of(entry),
+        "rotate_seed": rotation_of(entry.provenance)[1] if power_of(entry) else "none",
         "weights checksum": _digits(model.get("weights_sha256")),
         "input size": model.get("input_size"),
         "preprocessing": {k: v for k, v in _table(model, "preprocessing").items() if k != "note"},

@@ -15,10 +15,11 @@ from ndengine.compare.series_record import COMPARE, Member, read_series_record
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
 from ndengine.models.zoo.published import Published
-from ndengine.models.zoo.rows import published_for
+from ndengine.models.zoo.rows import find_row, published_for
 from ndengine.result import Dissection, LayerResult
 from ndengine.result_record import RECORD
 from ndengine.score import Summary
+from ndengine.settings import rotation_of
 from ndengine.units_table import concept_name
 
 UNKNOWN = "not known"
@@ -210,6 +211,14 @@ def units_of(layer: LayerResult, vocabulary: Vocabulary) -> Units:
         iou=scores.score,
         detector=scores.detector,
     )
+
+
+def power_of(entry: Entry) -> float:
+    """The power of the rotation that a result's units were put through; 0 without one."""
+    if "rotation" in entry.provenance:
+        return rotation_of(entry.provenance)[0]
+    row = find_row(entry.model)  # what a result of before there was rotation says of itself, which is its name
+    return float(entry.settings.get("rotate") or (row.rotate if row else 0.0) or 0.0)
 
 
 def _results_in(folder: Path, depth: int, titles: list[str], missing: list[str], *, named: bool) -> Iterator[Found]:

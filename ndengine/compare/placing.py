@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ndengine.compare.entries import Entry
+from ndengine.compare.entries import Entry, power_of
 from ndengine.models.zoo.rows import find_row
 
 ITERATION = "training iteration"
@@ -19,7 +19,7 @@ def place_entries(entries: Sequence[Entry]) -> list[Entry]:
     Networks of the benchmark that were kept during training stand at their iteration, rotated ones at the power of
     their rotation; the network that others are rotations of stands at 0.
     """
-    rotated = {(_base(entry), entry.weights) for entry in entries if _is_free(entry) and _power(entry)}
+    rotated = {(_base(entry), entry.weights) for entry in entries if _is_free(entry) and power_of(entry)}
     placed = []
     for entry in entries:
         row = find_row(entry.model)
@@ -29,7 +29,7 @@ def place_entries(entries: Sequence[Entry]) -> list[Entry]:
         elif row is not None and row.iteration is not None:
             placed.append(replace(entry, group=group, x=float(row.iteration), x_name=ITERATION))
         elif (group, entry.weights) in rotated:
-            placed.append(replace(entry, group=group, x=_power(entry) or 0.0, x_name=ROTATION))
+            placed.append(replace(entry, group=group, x=power_of(entry) or 0.0, x_name=ROTATION))
         else:
             placed.append(entry)
     return placed
@@ -44,12 +44,3 @@ def _base(entry: Entry) -> str:
     if find_row(entry.model) is None:
         return entry.model
     return re.sub(r"-(rotated|iter)-[0-9]+$", "", entry.model)
-
-
-def _power(entry: Entry) -> float | None:
-    """The power of the rotation of a network's units; None without one."""
-    asked = entry.settings.get("rotate")
-    if asked is not None:
-        return float(asked)
-    row = find_row(entry.model)
-    return None if row is None else row.rotate

@@ -114,7 +114,7 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
     planned = [PlannedRun(run, out / run.name, _state(run, out / run.name)) for run in series.runs]
     for plan in planned:
         if plan.state == "other settings" and not overwrite:
-            changed = ", ".join(plan.run.settings.differences(read_record(plan.folder).settings))
+            changed = ", ".join(_changes(plan.run, plan.folder))
             raise ResultError(
                 f"{plan.folder} holds a dissection with other settings ({changed}); "
                 "choose another --out, or replace it with --overwrite."
@@ -222,9 +222,15 @@ def _carry_out(plan: PlannedRun, cache: Path, overwrite: bool, progress: Progres
         return RunOutcome(plan.run, plan.folder, "failed", time.monotonic() - start, str(error))
 
 
+def _changes(run: SeriesRun, folder: Path) -> list[str]:
+    """The settings in which a run differs from the result in its folder."""
+    found = read_record(folder)
+    return run.settings.differences(found.settings, found.provenance)
+
+
 def _state(run: SeriesRun, folder: Path) -> State:
     try:
-        return "other settings" if run.settings.differences(read_record(folder).settings) else "finished"
+        return "other settings" if _changes(run, folder) else "finished"
     except ResultError:
         if (folder / "result.json").exists():
             return "damaged"

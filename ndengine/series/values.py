@@ -11,6 +11,7 @@ from typing import Any
 
 from ndengine.datasets.open import BUILT_IN
 from ndengine.errors import SettingsError
+from ndengine.models.caffe.source import is_prototxt
 from ndengine.settings import PRESETS, Knobs, Settings, knobs_of
 
 BUILT_IN_WEIGHTS = ("default", "random")
@@ -86,7 +87,7 @@ def place(name: str, text: str, folder: Path) -> str:
         file, colon, factory = text.rpartition(":")
         if file.endswith(".py"):
             return f"{_absolute(file, folder)}{colon}{factory}"
-        if text.endswith(".prototxt"):
+        if is_prototxt(text):
             return _absolute(text, folder)
     return text
 
@@ -101,7 +102,7 @@ def files_of(settings: Settings) -> list[tuple[str, Path]]:
     file = settings.model.rpartition(":")[0]
     if file.endswith(".py"):
         found.append(("model", Path(file)))
-    elif settings.model.endswith(".prototxt"):
+    elif is_prototxt(settings.model):
         found.append(("model", Path(settings.model)))
     return found
 

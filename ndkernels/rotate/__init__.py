@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ndkernels.devices import on_gpu
 from ndkernels.rotate.naive import DIGITS, LEAST_EXPONENT, matrix_digits
 
-BUFFER_BYTES = 8 << 20
+BUFFER_BYTES = 8 << 20  # what a processor's cache holds
+GPU_BUFFER_BYTES = 128 << 20  # fewer launches
 BIAS = 127  # of a float32's exponent
 DOUBLE_BIAS = 1023
 
@@ -55,7 +57,7 @@ class Rotation:
         self._whole = torch.from_numpy(np.rint(np.ldexp(matrix, self.digits))).to(device)
 
     def apply(self, maps: Tensor) -> None:
-        """Turn maps in place; beside them it takes 20 MB.
+        """Turn maps in place; beside them it takes 20 MB, on a GPU 16 times as much.
 
         Parameters
         ----------
@@ -77,7 +79,7 @@ class Rotation:
             return
         flat = maps.flatten(2)
         cells = flat.shape[2]
-        columns = max(1, BUFFER_BYTES // (8 * units))
+        columns = max(1, (GPU_BUFFER_BYTES if on_gpu(maps) else BUFFER_BYTES) // (8 * units))
         images, stretch = max(1, columns // cells), min(columns, cells)
         for image in range(0, len(flat), images):
             for cell in range(0, cells, stretch):

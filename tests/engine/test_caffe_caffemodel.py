@@ -77,6 +77,9 @@ def test_blobs_packed_unpacked_and_mixed() -> None:
     sides = number(1, 1) + number(2, 1) + number(3, 2) + number(4, 3)
     assert torch.equal(one_blob(packed + sides), values.view(1, 1, 2, 3))
     assert torch.equal(one_blob(packed + sides + field(7, field(1, varint(6)))), values.view(1, 1, 2, 3))
+    doubles = field(8, np.arange(6.0).tobytes())
+    for data in (doubles, doubles + field(5, floats(9)), field(5, floats(9)) + doubles):  # as Caffe prefers them
+        assert torch.equal(one_blob(data + shape), values)
     assert one_blob(field(5, floats(3)) + field(7, b"")).shape == ()
 
 

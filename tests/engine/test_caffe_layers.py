@@ -134,6 +134,15 @@ def test_value_by_value(name: str) -> None:
     torch.testing.assert_close(build(asked)(x), expected(x), rtol=1e-5, atol=1e-5)
 
 
+def test_options_for_rows_and_columns() -> None:
+    network = build(conv("it", "data", 2, 1, stride=(1, 2), pad=(0, 3), dilation=(2, 1)))
+    found = network.get_submodule("it")
+    assert (found.kernel_size, found.stride, found.padding, found.dilation) == ((1, 1), (1, 2), (0, 3), (2, 1))
+    assert network.shapes["it"] == (2, 16, 11)
+    network = build(layer("it", "Convolution", "data", num_output=2, kernel_size=(3, 5), pad_w=1))
+    assert network.shapes["it"] == (2, 14, 14)
+
+
 def test_enumerations_by_number() -> None:
     network = build(layer("it", "Pooling", "data", pool=1, kernel_size=2))
     assert network.get_submodule("it").mean is True

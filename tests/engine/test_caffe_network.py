@@ -123,12 +123,17 @@ def test_in_place_layers_spare_what_others_read() -> None:
 def test_a_layer_of_unknown_type_matters_to_those_behind_it_alone() -> None:
     network = build(
         *(conv("conv1", "data", 4, 3), layer("norm", "Normalize", "conv1"), conv("conv2", "norm", 4, 3)),
-        *(conv("conv3", "conv1", 4, 3), layer("odd", "Odd", "conv3", "conv3")),
+        *(conv("conv3", "conv1", 4, 3), layer("odd", "Odd", "conv3", "conv3"), conv("conv4", "conv3", 4, 3)),
     )
     size = (16, 16)
     assert [found.name for found in resolve_layers(network, ["conv1"], "net", size)] == ["conv1"]
     assert [row.layer for row in list_layers(network, size)] == ["conv1"]
-    for name, culprit in (("norm", "norm of type Normalize"), ("conv2", "norm of type Normalize"), ("conv3", "odd")):
+    for name, culprit in (
+        ("norm", "norm of type Normalize"),
+        ("conv2", "norm of type Normalize"),
+        ("conv3", "odd"),
+        ("conv4", "odd"),
+    ):
         with pytest.raises(ModelError, match=f"Layer {name} of net depends on layer {culprit}"):
             resolve_layers(network, [name], "net", size)
 

@@ -102,7 +102,7 @@ def test_the_mean_of_a_prototxt_is_taken(tmp_path: Path) -> None:
     )
     found = load(path, "random")
     assert (found.preprocessing.mean, found.preprocessing.std) == ((104.0, 117.0, 123.0), (2.0, 2.0, 2.0))
-    assert found.preprocessing.note == ""
+    assert (found.preprocessing.channels, found.preprocessing.scale, found.preprocessing.note) == ("bgr", 255.0, "")
     assert found.input_size == (24, 24)
     assert [layer.name for layer in found.layers] == ["conv1"]
 

@@ -120,6 +120,28 @@ def test_networks_of_the_benchmark_tell_their_own_place(tmp_path: Path) -> None:
     assert pairs(comparison) == [("plain", "r40", "conv5"), ("r40", "r100", "conv5"), ("i1", "i20", "conv5")]
 
 
+def test_results_of_one_network_are_placed_by_the_rotation_that_was_in_force(tmp_path: Path) -> None:
+    for name, power in (("whole", 1.0), ("plain", 0.0), ("half", 0.5)):
+        rotation = {"power": power, "seed": 7}
+        write(tmp_path / name, BEFORE, rotate=power, rotate_seed=7, provenance={"rotation": rotation})
+    write(tmp_path / "old", BEFORE)
+    write(tmp_path / "other", BEFORE, weights="random")
+    comparison = compare_results([tmp_path / name for name in ("whole", "plain", "half", "old", "other")])
+    assert [(e.group, e.x) for e in comparison.entries] == [
+        ("net", 1.0),
+        ("net", 0.0),
+        ("net", 0.5),
+        ("net", 0.0),
+        ("", None),
+    ]
+    assert {d.name: d.values for d in comparison.differences} == {
+        "weights": ("default", "default", "default", "default", "random"),
+        "rotate": ("1.0", "0.0", "0.5", "0.0", "0.0"),
+        "rotate_seed": ("7", "none", "7", "none", "none"),
+    }
+    assert comparison.warnings == ()
+
+
 def test_a_network_alone_stands_on_no_curve(tmp_path: Path) -> None:
     write(tmp_path / "plain", BEFORE, model="alexnet-places205")
     comparison = compare_results([tmp_path / "plain"])

@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from dissections import make_dissection
 from numpy.typing import NDArray
 from pages import Page, Tag, links, read
 from PIL import Image
 
-from dissections import make_dissection
 from ndengine.errors import ResultError
 from ndengine.progress import Silent
 from ndengine.report import write_report

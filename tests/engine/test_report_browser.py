@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import open_page
+from dissections import make_dissection
 from numpy.typing import NDArray
 
-from dissections import make_dissection
 from ndengine.report import write_report
 
 # Runs in the page and tells the page around it, by message, what it saw.

@@ -153,6 +153,18 @@ def test_networks_that_are_called_by_their_iteration_make_one_curve(written) -> 
     ]
 
 
+def test_rotations_make_a_curve(written) -> None:  # type: ignore[no-untyped-def]
+    series = read_series(written("rotate-seed = 3\n[[run]]\nover.rotate = [0, 0.25, 1.0]"))
+    assert [(run.settings.rotate, run.settings.rotate_seed, run.x) for run in series.runs] == [
+        (0.0, 3, 0.0),
+        (0.25, 3, 0.25),
+        (1.0, 3, 1.0),
+    ]
+    assert names(series) == ["scenesnet-rotate-0", "scenesnet-rotate-0.25", "scenesnet-rotate-1.0"]
+    assert {(run.group, run.x_name) for run in series.runs} == {("scenesnet", "rotation α")}
+    assert read_series(written("rotate = 0.5\n[[run]]")).runs[0].x is None, "all runs have the same"
+
+
 def test_an_axis_may_be_any_key_or_a_number(written) -> None:  # type: ignore[no-untyped-def]
     series = read_series(
         written(

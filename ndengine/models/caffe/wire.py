@@ -115,8 +115,7 @@ class WireReader:
                 break
             count = min(count + look, len(tags))
             look *= 2
-        whole = max((end - place) // step, 1)  # the last one may be cut off, and belongs to the next look then
-        return min(count, whole)
+        return count
 
     def text(self, field: Wire) -> str:
         """A field's bytes as text."""
