@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ndengine.compare import compare_results as compare_results
     from ndengine.dissect import dissect_network as dissect_network
     from ndengine.errors import NdengineError as NdengineError
+    from ndengine.experiments import reproduce_paper as reproduce_paper
     from ndengine.result import Dissection as Dissection
     from ndengine.result import load as load
     from ndengine.series import Series as Series
@@ -48,6 +49,7 @@ _HOME = {
     "knobs_of": "settings",
     "load": "result",
     "read_series": "series",
+    "reproduce_paper": "experiments",
     "run_series": "series",
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "knobs_of",
     "load",
     "read_series",
+    "reproduce_paper",
     "run_series",
 ]
 

@@ -84,8 +84,8 @@ model_options = together(
         default="scenesnet",
         show_default=True,
         metavar="NAME",
-        help="scenesnet, a torchvision name, one of ndengine models, package.module:factory, file.py:factory or a "
-        "Caffe net.prototxt.",
+        help="scenesnet, small-base and others of ndengine paper, a torchvision name, one of ndengine models, "
+        "package.module:factory, file.py:factory or a Caffe net.prototxt.",
     ),
     click.option(
         "--size",
