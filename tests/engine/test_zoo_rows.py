@@ -92,7 +92,9 @@ def test_what_was_never_published_says_so() -> None:
     kept |= {row.name for row in rows() if row.family in ("rotated", "self-supervised")}
     assert published == kept - {"colorization", "crosschannel"}
     reconstructed = {row.name for row in rows() if "Reconstructed" in row.note}
-    assert reconstructed == {"alexnet-places365-gapplus", "alexnet-places205-bn", "crosschannel"}
+    resnets = {"resnet152-imagenet", "resnet152-places365"}
+    assert reconstructed == {"alexnet-places365-gapplus", "alexnet-places205-bn", "crosschannel"} | resnets
+    assert all(row.note.startswith("Reconstructed: ") for row in rows() if row.name in reconstructed)
 
 
 def test_rows_of_a_series_differ_in_one_thing() -> None:
@@ -172,6 +174,11 @@ def test_sums_of_the_converted_resnet_are_numbered_as_published() -> None:
     assert all(layers[name].kind == "Eltwise" for name in sums().values())
     five = ("res3b7", "res4b12", "res4b24", "res4b35", "res5c")
     assert [numbers[name] for name in five] == [116, 248, 368, 478, 510]
+
+
+def test_the_converted_resnet_has_torchs_first_pool() -> None:
+    pool = next(layer for layer in resnet152_torch(365).layers if layer.kind == "Pooling")
+    assert (pool.options["pad"], pool.options["round_mode"]) == (1, "FLOOR")
 
 
 def test_alexnet_itself_has_its_norms_before_its_pools() -> None:
