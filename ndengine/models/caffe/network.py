@@ -95,17 +95,18 @@ class CaffeNetwork(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            Blobs that do not fit are among it, under names and in shapes that tell.
+            Blobs that do not fit are among it, in shapes that tell. Layers that the network lacks are passed over,
+            as Caffe does, unless it has none of them: then they are there as ``name.blobs``.
         """
         state: State = {}
         for name, found in blobs.items():
             path = self.paths.get(name)
+        if not self.paths.keys() & blobs.keys():
+            return {f"{short(name)}.blobs": found[0] for name, found in blobs.items() if found}
             if path is not None:
                 state |= {
                     f"{path}.{key}": tensor for key, tensor in tensors_of(self.get_submodule(path), found).items()
                 }
-            elif found:
-                state.setdefault(f"{short(name)}.blobs", found[0])
         return state
 
     def default_layer(self) -> str:
