@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -22,6 +23,7 @@ State = dict[str, Tensor]
 MOST_ALIVE = 4 * MOST_VALUES  # values of all blobs that are needed at once, for one image
 MOST_READS = 10_000  # blobs that all layers read, each time counted; ResNet-152 has 700
 IMAGE_CHANNELS = (3, 1)
+SHOWN = 3  # inputs named in an error
 _RELUS = ("ReLU", "PReLU", "ELU")
 _NORMS = ("BatchNorm", "BN", "Scale", "Bias")
 # What may put out its input itself, or a view of it: the two share their memory.
@@ -249,7 +251,9 @@ class _Builder:
         """The first input that can be an image is the image; nothing else is known of a run."""
         found = [name for name, shape in inputs.items() if len(shape) == 4 and shape[1] in IMAGE_CHANNELS]
         if not found:
-            given = ", ".join(f"{short(name)} [{'x'.join(map(str, shape))}]" for name, shape in inputs.items())
+            named = [f"{short(name)} [{'x'.join(map(str, inputs[name]))}]" for name in islice(inputs, SHOWN)]
+            more = f" and {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else ""
+            given = ", ".join(named) + more
             raise ModelError(
                 f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}); give it "
                 "input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }."

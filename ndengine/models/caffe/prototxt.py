@@ -13,6 +13,8 @@ from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
 MOST_LAYERS = 10_000
+MOST_INPUTS = 1000  # blobs that a layer of data puts out
+MOST_AXES = 32  # Caffe's own limit
 UNLABELLED = ("Input", "DummyData")  # of other layers of data the second blob holds labels
 _TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
 
@@ -186,12 +188,17 @@ def _net_inputs(net: Message) -> dict[str, tuple[int, ...]]:
 
 
 def _dims(shape: Message) -> tuple[int, ...]:
-    return shape.whole_numbers("dim", 1, MOST)
+    dims = shape.whole_numbers("dim", 1, MOST)
+    if len(dims) > MOST_AXES:
+        fail(shape.source, shape.line, f"a shape has {len(dims):,} times dim, more than {MOST_AXES}")
+    return dims
 
 
 def _data_shapes(message: Message, layer: CaffeLayer) -> list[tuple[int, ...]]:
     """The shapes of a data layer's blobs, labels left out; none where the file does not say them."""
     own = message.message(_options_name(layer.kind))
+    if len(layer.tops) > MOST_INPUTS:
+        fail(message.source, message.line, f"a layer of data has {len(layer.tops):,} blobs, more than {MOST_INPUTS:,}")
     if layer.kind in UNLABELLED:
         shapes = [_dims(shape) for shape in own.messages("shape")]
         if not shapes:
