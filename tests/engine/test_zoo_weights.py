@@ -313,7 +313,8 @@ def test_a_resnets_file_says_which_version_it_is() -> None:
 
 def test_weights_that_were_never_published_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"alexnet-hybrid were never published; give yours with --weights FILE, or put"
+        ModelError,
+        match=r"alexnet-hybrid were never published; put yours into .* with --weights FILE, or --weights random",
     ):
         load_model("alexnet-hybrid", cache=tmp_path)
 
