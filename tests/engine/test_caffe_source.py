@@ -107,6 +107,24 @@ def test_the_mean_of_a_prototxt_is_taken(tmp_path: Path) -> None:
     assert [layer.name for layer in found.layers] == ["conv1"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        'type: "Data" transform_param { crop_size: 24 mean_file: "mean.binaryproto" }',
+        'type: "Data" data_param { crop_size: 24 mean_file: "mean.binaryproto" }',
+    ],
+)
+def test_a_file_of_the_mean_is_not_read_and_that_is_said(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    convolution = 'type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 }'
+    path.write_text(f'layer {{ name: "d" top: "data" {data} }} layer {{ name: "c" {convolution} }}')
+    found = load(path, "random").preprocessing
+    assert found.mean == MEAN_BGR
+    assert found.note.startswith("The prototxt names mean.binaryproto for the mean")
+    assert "that file is not read" in found.note
+    assert "give --mean" in found.note
+
+
 def test_weights_need_to_fit_up_to_the_layer_alone(files: tuple[Path, Path], tmp_path: Path) -> None:
     blobs = blobs_of(build_network(SMALL, random=True))
     del blobs["head"]

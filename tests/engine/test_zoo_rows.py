@@ -159,6 +159,16 @@ def test_published_figures_belong_to_one_layer_by_any_of_its_names(name: str, la
         assert row.published_at(other) is None
 
 
+def test_figures_of_a_network_with_two_versions_name_the_one() -> None:
+    for name, words in (
+        ("resnet152-imagenet", "Published for resnet152-imagenet (resnet-152-torch-imagenet), caffe.Eltwise_510: "),
+        ("vgg16-imagenet", "Published for vgg16-imagenet, conv5_3: "),
+    ):
+        published = known_row(name).published
+        assert published is not None
+        assert published.sentence(name).startswith(words)
+
+
 def test_rows_without_figures_have_none_anywhere() -> None:
     row = find_row("alexnet-places205-rotated-100")
     assert row is not None

@@ -56,11 +56,14 @@ class Prototxt:
         Of each input channel, in the units of pixels of 0 to 255; empty where it is not given.
     factor : float
         What the difference of pixel and mean is multiplied with.
+    mean_file : str
+        The file that has the mean, as the prototxt names it; empty where it names none.
     """
 
     definition: CaffeDefinition
     mean: tuple[float, ...] = ()
     factor: float = 1.0
+    mean_file: str = ""
 
 
 def read_prototxt(path: Path) -> Prototxt:
@@ -100,6 +103,7 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
     layers = _layers(net)
     inputs = _net_inputs(net)
     transform = Message(source, 1)
+    mean_file = ""
     kept = []
     for message, kind in layers:
         if not _is_in_test(message):
@@ -111,13 +115,15 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
                 inputs.setdefault(top, shape)
             if "transform_param" in message.fields and not transform.fields:
                 transform = message.message("transform_param")
+            own = message.message(_options_name(kind))  # which had the mean before there was a transform_param
+            mean_file = mean_file or message.message("transform_param").text("mean_file") or own.text("mean_file")
             if shapes:
                 continue
         elif kind in _TRAINING or kind.endswith("Loss"):
             continue
         kept.append(layer)
     mean, factor = _mean(transform)
-    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor)
+    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor, mean_file)
 
 
 def _layers(net: Message) -> list[tuple[Message, str]]:

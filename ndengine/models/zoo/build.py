@@ -10,7 +10,8 @@ from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.options import short
-from ndengine.models.caffe.prototxt import read_prototxt
+from ndengine.models.caffe.prototxt import Prototxt, read_prototxt
+from ndengine.models.caffe.source import other_mean
 from ndengine.models.download import hash_file
 from ndengine.models.preprocess import Preprocessing
 from ndengine.models.source import Asked, Built
@@ -50,7 +51,8 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
     if is_default and not draws:
         asked = _own(row, cache, progress)
     prototxt = None if asked.blobs is None else beside(Path(asked.text))
-    network = build_network(_define(row, asked, prototxt), random=draws, source=str(prototxt or row.name))
+    said = read_prototxt(prototxt) if prototxt else None
+    network = build_network(_define(row, asked, said), random=draws, source=str(prototxt or row.name))
     state = asked.state and _name(asked.state, network, row, asked.text)
     origin = asked.text
     if asked.blobs is not None:
@@ -62,7 +64,7 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
         network,
         f"random, seed {seed}" if draws else origin,
         asked.sha256,
-        Preprocessing(row.mean, channels="bgr", scale=255.0),
+        Preprocessing(row.mean, channels="bgr", scale=255.0, note=other_mean(said, row.name, row.mean) if said else ""),
         row.layers[-1:],
         network.size,
         fixed_size=True,
@@ -81,10 +83,10 @@ def _own(row: Row, cache: Path, progress: Progress) -> Asked:
     return Asked(str(found.weights), read_weights(found.weights), sha256=found.sha256)
 
 
-def _define(row: Row, asked: Asked, prototxt: Path | None) -> CaffeDefinition:
+def _define(row: Row, asked: Asked, said: Prototxt | None) -> CaffeDefinition:
     """What a prototxt says, else that one of a row's own definitions whose layers the weights have most of."""
-    if prototxt is not None:
-        return row.name_layers(read_prototxt(prototxt).definition)
+    if said is not None:
+        return row.name_layers(said.definition)
     definitions = [row.definition(naming) for naming in row.definers]
     names = set(asked.blobs or ()) | {key.rpartition(".")[0].rpartition(".")[2] for key in asked.state or ()}
     return max(definitions, key=lambda d: len(names & {n for layer in d.layers for n in _spellings(layer.name)}))

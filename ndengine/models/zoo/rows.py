@@ -185,7 +185,7 @@ def _resnets() -> Iterator[Row]:
                 "torch": partial(resnet152.resnet152_torch, CLASSES[name]),
                 "caffe": partial(resnet152.resnet152, CLASSES[name]),
             },
-            published=find_published(torch),
+            published=find_published(torch, is_version=True),
             same=resnet152.sums(),
             note="Reconstructed: the version converted from Torch, where no prototxt lies beside its weights; that its "
             "first pool is padded as in Torch's ResNets is a guess. The other version is Caffe's own. Layers go by "
