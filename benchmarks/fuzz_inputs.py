@@ -39,7 +39,16 @@ NUMBERS = (
         "4294967295",
         "-2147483648",
     ),
-    *("9223372036854775807", "-9223372036854775808", "18446744073709551616", "9" * 300, "9" * 400, "0x7fffffff", "010"),
+    *(
+        "9223372036854775807",
+        "-9223372036854775808",
+        "18446744073709551616",
+        "9" * 300,
+        "1" * 310,
+        "9" * 400,
+        "0x7fffffff",
+        "010",
+    ),
     *(
         "1e400",
         "-1e400",
@@ -205,7 +214,7 @@ def altered_text(draw: Random) -> bytes:
             case 1:
                 numeric = [i for i, word in enumerate(line) if word.strip("-.").isdecimal()]
                 for place in numeric[:1]:
-                    line[place] = draw.choice(NUMBERS[:32])
+                    line[place] = draw.choice(NUMBERS[:33])
             case 2:
                 line[draw.randrange(len(line))] = draw.choice((*OPTIONS, *WORDS, *(f'"{kind}"' for kind in KINDS), ":"))
             case 3:
@@ -323,6 +332,9 @@ def made_up_model(draw: Random) -> bytes:
 
     def layer() -> bytes:
         """A layer that is right, but for what may follow."""
+        if draw.random() < 0.1:  # of nothing, and yet with sides beyond all bounds
+            dims = b"".join(varint(draw.choice((0, 1, 2**16, 2**31 - 1))) for _ in range(draw.randrange(1, 12)))
+            return field(1, b"l0") + field(7, field(7, field(1, varint(0) + dims)))
         shape = [draw.choice((0, 1, 2, 3)) for _ in range(draw.randrange(5))]
         values = np.frombuffer(draw.randbytes(4 * prod(shape)), np.float32).reshape(shape)
         blobs = field(7, blob_bytes(values, draw.choice(list(STYLES.values())))) * draw.choice((1, 1, 2, 3, 40))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ndcli import options
 from ndcli.progress import shown
@@ -42,6 +43,7 @@ def models(context: click.Context, family: str | None, cache: Path, as_json: boo
       ndengine models fetch alexnet-places205
     """
     if context.invoked_subcommand is not None:
+        _refuse_lost_options(context)
         return
     from ndengine.models.zoo.rows import rows
 
@@ -50,6 +52,16 @@ def models(context: click.Context, family: str | None, cache: Path, as_json: boo
         print_json({"cache": str(cache), "models": [row.record(cache) for row in chosen]})
         return
     print_rows(chosen, cache, is_all=family is None)
+
+
+def _refuse_lost_options(context: click.Context) -> None:
+    """Raise UsageError where an option of the list stands in front of a subcommand, which would not see it."""
+    for parameter in context.command.params:
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+            option, name = parameter.opts[0], context.invoked_subcommand
+            own = {word for asked in (show, fetch) if asked.name == name for one in asked.params for word in one.opts}
+            where = f"give it behind {name}" if option in own else f"leave it out with {name}"
+            raise click.UsageError(f"{option} in front of {name} is an option of the list of networks; {where}.")
 
 
 @models.command()

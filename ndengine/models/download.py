@@ -93,8 +93,7 @@ def _fetch_any(urls: Sequence[str], target: Path, progress: Progress) -> tuple[P
         raise failures[0]
     tried = ", ".join(f"{url} ({failure.reason})" for url, failure in zip(urls, failures, strict=True))
     raise FetchError(
-        f"{target.name} can't be fetched from {tried}; run again later, or get it elsewhere and put it into "
-        f"{target.parent} or give it with --weights FILE.",
+        f"{target.name} can't be fetched from {tried}; run again later, or {elsewhere(target)}.",
         "no server gives it",
     )
 
@@ -112,12 +111,12 @@ def _fetch_checked(url: str, part: Path, name: str, progress: Progress) -> str:
         part.unlink()
         reason = f"SHA-256 begins with {digest[:8]}, not {expected_digits(name)}"
         raise FetchError(
-            f"{url} sent a file whose {reason}; run again, or get the file elsewhere and give it with --weights FILE.",
+            f"{url} sent a file whose {reason}; run again, or {elsewhere(part.with_name(name))}.",
             reason,
         )
     if not expected_digits(name) and _is_page(part):
         part.unlink()
-        raise _refused(url, "it sends a web page")
+        raise _refused(url, "it sends a web page", part.with_name(name))
     return digest
 
 
@@ -146,13 +145,14 @@ def is_intact(name: str, digest: str) -> bool:
 
 def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
     """Bring ``part`` to its full length, going on behind the bytes that it has."""
+    target = part.with_name(name)
     have = part.stat().st_size if part.is_file() else 0
-    answer = _open(url, have)
+    answer = _open(url, have, target)
     if answer is None and have:  # nothing lies behind what is there: it is complete, or another file's
         part.unlink()
-        have, answer = 0, _open(url, 0)
+        have, answer = 0, _open(url, 0, target)
     if answer is None:
-        raise _refused(url, "416 Range Not Satisfiable")
+        raise _refused(url, "416 Range Not Satisfiable", target)
     with answer:
         if answer.status != 206:
             have = 0
@@ -162,15 +162,15 @@ def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
             part.open("ab" if have else "wb") as out,
         ):
             advance(have)
-            while block := _read(url, answer, have):
+            while block := _read(url, answer, have, target):
                 out.write(block)
                 advance(len(block))
                 have += len(block)
     if have < total:
-        raise _broke_off(url, have)
+        raise _broke_off(url, have, target)
 
 
-def _open(url: str, start: int) -> http.client.HTTPResponse | None:
+def _open(url: str, start: int, target: Path) -> http.client.HTTPResponse | None:
     """The server's answer from byte ``start`` on, or from 0 if it can't; None if it has nothing from there on."""
     headers = {"User-Agent": "ndengine", "Accept-Encoding": "identity"}
     if start:
@@ -181,31 +181,38 @@ def _open(url: str, start: int) -> http.client.HTTPResponse | None:
         error.close()
         if error.code == 416:
             return None
-        raise _refused(url, f"{error.code} {error.reason}") from None
+        raise _refused(url, f"{error.code} {error.reason}", target) from None
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
-        raise _refused(url, getattr(cause, "strerror", None) or str(cause) or type(error).__name__) from None
+        reason = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
+        raise _refused(url, reason, target) from None
     return answer
 
 
-def _read(url: str, answer: http.client.HTTPResponse, have: int) -> bytes:
+def _read(url: str, answer: http.client.HTTPResponse, have: int, target: Path) -> bytes:
     try:
         return answer.read(BLOCK)
     except (OSError, http.client.HTTPException):
-        raise _broke_off(url, have) from None
+        raise _broke_off(url, have, target) from None
 
 
-def _refused(url: str, reason: str) -> FetchError:
+def elsewhere(target: Path) -> str:
+    """What to do about a file that no server gives, for the end of an error."""
+    return (
+        f"get it elsewhere and put it into {target.parent} as {target.name}, or give it to `ndengine run` with "
+        "--weights FILE"
+    )
+
+
+def _refused(url: str, reason: str, target: Path) -> FetchError:
     return FetchError(
-        f"{url} can't be fetched ({reason}); get that file elsewhere and give it with --weights FILE, or use "
-        "--weights random.",
+        f"{url} can't be fetched ({reason}); run again later, or {elsewhere(target)}.",
         reason,
     )
 
 
-def _broke_off(url: str, have: int) -> FetchError:
+def _broke_off(url: str, have: int, target: Path) -> FetchError:
     return FetchError(
-        f"{url} broke off after {have} bytes; run again to go on from there, or get the file elsewhere and give it "
-        "with --weights FILE.",
+        f"{url} broke off after {have} bytes; run again to go on from there, or {elsewhere(target)}.",
         f"broke off after {have} bytes",
     )

@@ -134,7 +134,8 @@ def load_model(
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
         source = weights if built.state is None else built.weights
-        fit_weights(built.module, state, trace, found, model_name=model, source=source)
+        spare = _spare(built.module) if isinstance(built.module, CaffeNetwork) else None
+        fit_weights(built.module, state, trace, found, model_name=model, source=source, spare=spare)
     return LoadedModel(
         built.module,
         model,
@@ -149,6 +150,11 @@ def load_model(
         built.rotate,
         built.rotate_seed,
     )
+
+
+def _spare(network: CaffeNetwork) -> set[str]:
+    """Layers that are not built, as keys of state dicts write their names."""
+    return {name.replace(".", "_") for name in network.missing}
 
 
 def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:

@@ -13,7 +13,8 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ndengine.errors import ModelError
+from ndengine.models.caffe.options import short
 from ndengine.models.layers import Layer
 from ndengine.models.trace import Trace
 
@@ -31,6 +33,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # where checkpoints keep
 WRAPPED = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into names
 BOOKKEEPING = {"num_batches_tracked", "total_ops", "total_params"}  # never read by a forward pass
 SHOWN = 5  # keys named in an error
+LONGEST = 120  # characters of each
 
 # What torch.load raises on files that are cut off, overwritten or something else.
 _UNREADABLE = (
@@ -115,7 +118,14 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 
 def fit_weights(
-    module: nn.Module, state: State, trace: Trace, layers: Sequence[Layer], *, model_name: str, source: str
+    module: nn.Module,
+    state: State,
+    trace: Trace,
+    layers: Sequence[Layer],
+    *,
+    model_name: str,
+    source: str,
+    spare: Collection[str] | None = None,
 ) -> None:
     """Load weights into a network, as far as the layers asked for depend on them.
 
@@ -132,6 +142,10 @@ def fit_weights(
         The layers that must come out right; with none, the whole network is asked for.
     model_name, source : str
         What errors call the network and the weights.
+    spare : collection of str, optional
+        Given for a network whose layers stand side by side, as Caffe's do, where no part that a file has more is
+        inside another one: those of its layers that are not built, which a file may have. All others are told by
+        :func:`strange_layers`.
 
     Raises
     ------
@@ -157,7 +171,12 @@ def fit_weights(
     wrong = [f"{k} {list(state[k].shape)} instead of {list(own[k].shape)}" for k in misshaped if k in needed]
     if wrong:
         raise ModelError(f"{complaint}: it has {_some(wrong)}; {remedy}")
-    strange = [k for k in state if k not in own and _is_passed(k, module, trace, paths)]
+    is_passed = _passed(module, trace, paths)
+    strange = [k for k in state if k not in own and is_passed(k)]
+    if spare is not None and not strange:
+        groups = _by_layer(state)
+        between = strange_layers(groups, list(_by_layer(own)), {key.rpartition(".")[0] for key in needed})
+        strange = [layer for layer in between if layer not in spare]
     if strange:
         raise ModelError(f"{complaint}: it also has {_some(strange)}, for which the network has no place; {remedy}")
     module.load_state_dict({k: state[k] for k in own if k in state and k not in misshaped}, strict=False)
@@ -176,28 +195,88 @@ def _rename(state: State, own: State) -> State:
     return {old[key] if key not in own and old[key] in own else key: v for key, v in state.items()}
 
 
-def _is_passed(key: str, module: nn.Module, trace: Trace, paths: Sequence[str]) -> bool:
-    """Whether a tensor that the network lacks stands inside what the layers asked for have passed by.
+def _by_layer(state: State) -> dict[str, list[Tensor]]:
+    """Tensors by the part that has them; what belongs to none, or is never read, is left out."""
+    groups: dict[str, list[Tensor]] = {}
+    for key, tensor in state.items():
+        owner, _, name = key.rpartition(".")
+        if owner and name not in BOOKKEEPING:
+            groups.setdefault(owner, []).append(tensor)
+    return groups
+
+
+def strange_layers(
+    groups: Mapping[str, Sequence[Tensor]], known: Sequence[str], needed: Collection[str] | None = None
+) -> list[str]:
+    """Layers of a file that work on the way to what is asked for, in a network that lacks them.
+
+    Those are layers in front of the first one that both have, and such as work channel by channel (batch norm, scales)
+    before the last one or, where some are said to be needed, right behind the last of these. A convolution between two
+    of them may well be an auxiliary classifier's. In a file that is not in the network's order only what works channel
+    by channel can be told, wherever it stands.
+
+    Parameters
+    ----------
+    groups : mapping of str to sequence of Tensor
+        The file's tensors by layer, in its order.
+    known : sequence of str
+        The network's layers with tensors, in the order in which they run.
+    needed : collection of str, optional
+        Those of them that are needed; by default all.
+    """
+    turns = {layer: turn for turn, layer in enumerate(known)}
+    both = [turns[layer] for layer in groups if layer in turns]
+    last = max((i for i, layer in enumerate(groups) if layer in turns and (not needed or layer in needed)), default=-1)
+    if last < 0:
+        return []  # nothing of it fits, which is told with the names of both
+    is_ordered = both == sorted(both)
+    strange, begun, is_behind = [], False, False
+    for place, (layer, tensors) in enumerate(groups.items()):
+        begun = begun or layer in turns
+        by_channel = all(max(tensor.shape, default=1) == tensor.numel() for tensor in tensors)
+        is_behind = is_behind or (is_ordered and place > last and (layer in turns or not (needed and by_channel)))
+        if layer not in turns and not is_behind and (by_channel or (is_ordered and not begun)):
+            strange.append(layer)
+    return strange
+
+
+def _passed(module: nn.Module, trace: Trace, paths: Sequence[str]) -> Callable[[str], bool]:
+    """What tells whether a tensor that the network lacks stands inside what the layers asked for have passed by.
 
     Then the file's network computes something else there (a bias more, a block more). A part behind the
     layers or beside them (another head, an auxiliary classifier) is none of our business.
     """
-    owner, _, name = key.rpartition(".")
-    if name in BOOKKEEPING:
-        return False
     modules = dict(module.named_modules(remove_duplicate=False))
-    inside, child = owner, ""
-    while inside not in modules:
-        inside, _, child = inside.rpartition(".")
     until = trace.end(paths) if paths else trace.end(trace.steps)
-    state = trace.state(inside, until)
-    if state == "running" and child.isdecimal():  # one of a row: passed if a later one of the row has begun
-        row = [c for c, _ in modules[inside].named_children() if c.isdecimal()]
-        begun = [int(c) for c in row if trace.state(f"{inside}.{c}".lstrip("."), until) != "untouched"]
-        return bool(begun) and int(child) < max(begun)
-    if state == "running":
-        return not child
-    return state == "done" and inside != ""
+
+    @cache
+    def begun(inside: str) -> int:
+        """The last one of a row that has begun; -1 where none has."""
+        row = [child for child, _ in modules[inside].named_children() if child.isdecimal()]
+        ran = (int(child) for child in row if trace.state(f"{inside}.{child}".lstrip("."), until) != "untouched")
+        return max(ran, default=-1)
+
+    @cache
+    def is_passed(owner: str) -> bool:
+        inside, child = "", ""
+        for part in owner.split(".") if owner else ():
+            path = f"{inside}.{part}" if inside else part
+            if path not in modules:
+                child = part
+                break
+            inside = path
+        state = trace.state(inside, until)
+        if state == "running" and child.isdecimal():
+            return int(child) < begun(inside)
+        if state == "running":
+            return not child
+        return state == "done" and inside != ""
+
+    def tells(key: str) -> bool:
+        owner, _, name = key.rpartition(".")
+        return name not in BOOKKEEPING and is_passed(owner)
+
+    return tells
 
 
 def hash_state(module: nn.Module) -> str:
@@ -213,4 +292,4 @@ def hash_state(module: nn.Module) -> str:
 
 def _some(items: Sequence[str]) -> str:
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    return ", ".join(short(item, LONGEST) for item in items[:SHOWN]) + more

@@ -128,6 +128,24 @@ def test_an_unknown_family_is_a_wrong_call(invoke: Invoke) -> None:
     assert "resnet152" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("show", "alexnet-places205"), ("fetch", "alexnet-places205")])
+@pytest.mark.parametrize(
+    ("lost", "remedy"),
+    [
+        (("--json",), "give it behind {}."),
+        (("--cache", "elsewhere"), "give it behind {}."),
+        (("--family", "alexnet"), "leave it out with {}."),
+    ],
+)
+def test_options_of_the_list_are_not_lost_on_a_subcommand(
+    invoke: Invoke, words: tuple[str, str], lost: tuple[str, ...], remedy: str
+) -> None:
+    done = invoke("models", *lost, *words)
+    assert done.exit_code == 2
+    found = " ".join(done.stderr.split())
+    assert f"{lost[0]} in front of {words[0]} is an option of the list of networks; {remedy.format(words[0])}" in found
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server on this machine; its URL. It has a file ``net.caffemodel`` and its prototxt."""
@@ -199,13 +217,19 @@ def test_models_fetch_tells_that_the_servers_are_gone(
     publish(monkeypatch, edition(server, "gone", mirror))
     message = fails("models", "fetch", "alexnet-places205", "--cache", tmp_path)
     assert f"{mirror} (404 File not found), {server}gone.caffemodel (404 File not found)" in message
-    assert f"put it into {tmp_path / 'weights'} or give it with --weights FILE" in message
+    where = f"put it into {tmp_path / 'weights'} as gone.caffemodel, or give it to `ndengine run` with --weights FILE."
+    assert message.endswith(where)
+    publish(monkeypatch, edition(server, "gone"))
+    one = fails("models", "fetch", "alexnet-places205", "--cache", tmp_path)
+    assert one.startswith(f"{server}gone.caffemodel can't be fetched (404 File not found); ")
+    assert one.endswith(where)
 
 
 def test_models_fetch_tells_that_weights_were_never_published(fails: Callable[..., str], tmp_path: Path) -> None:
     message = fails("models", "fetch", "alexnet-hybrid", "--cache", tmp_path)
-    assert message.startswith("The weights of alexnet-hybrid were never published; give yours with --weights FILE")
+    assert message.startswith("The weights of alexnet-hybrid were never published; put yours into ")
     assert f"{tmp_path / 'weights'} as caffe_reference_imagenetplaces205.caffemodel" in message
+    assert message.endswith("or give it to `ndengine run` with --weights FILE, or --weights random.")
 
 
 def test_a_run_without_weights_to_be_had_says_so(fails: Callable[..., str], broden: Path, tmp_path: Path) -> None:

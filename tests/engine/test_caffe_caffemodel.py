@@ -148,6 +148,10 @@ DAMAGED = {
     "huge shape": (field(100, field(7, DATA + field(7, field(1, varint(2**62) * 8)))), "2 values for the shape 46"),
     "negative side": (field(100, field(7, DATA + number(1, 2**64 - 2))), "2 values for the shape 18446"),
     "huge side of nothing": (field(100, field(7, field(7, field(1, varint(0) + varint(2**62))))), "0 values for"),
+    "huge sides of nothing": (
+        field(100, field(7, field(7, field(1, varint(0) + varint(2**31 - 1) * 10)))),
+        "0 values for the shape 0x2147483647",
+    ),
     "33 axes": (
         field(100, field(7, field(5, floats(1)) + field(7, field(1, varint(1) * 33)))),
         "1 values for the shape",
@@ -164,8 +168,8 @@ DAMAGED = {
         "0 values",
     ),
     "first format": (field(2, field(1, field(1, b"conv1")) + field(2, b"data")), "first format, of 2013"),
-    "too many blobs": (field(100, field(7, b"") * 70_000), "more than 65,536 blobs"),
-    "too many layers": (field(100, b"") * 70_000, "more than 65,536 layers"),
+    "too many blobs": (field(100, field(7, b"") * 70_000), "more than 8,192 blobs"),
+    "too many layers": (field(100, b"") * 70_000, "more than 8,192 layers"),
     "too many fields": (field(100, number(9, 1) * 300_000), "more than 262,144 fields"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,11 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import fuzz_caffe, fuzz_inputs
 from ndengine.errors import ModelError
+from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
+from ndengine.models.caffe.network import build_network
+from ndengine.models.trace import trace_model
+from ndengine.models.weights import fit_weights
 
 SECONDS = 10
 BRIEF = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -104,6 +110,102 @@ def test_damaged_caffemodels(content: bytes, edits: list[tuple[float, int, bytes
 @given(st.binary(max_size=200), st.sampled_from(["prototxt", "caffemodel"]))
 def test_noise(content: bytes, kind: str) -> None:
     check(kind, content)
+
+
+HEAD = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }\n'
+RELU = 'layer {{ name: "{}" type: "ReLU" bottom: "data" top: "r" }}'
+MANY = 10**6
+# Files of a few MB; each has taken minutes, or gigabytes, or the length of the file squared.
+LONG = {
+    "digits": ("a: " + "1" * MANY + "x", "belongs to nothing"),
+    "digits after the point": ("a: 0." + "1" * MANY + "x", "belongs to nothing"),
+    "digits of an exponent": ("a: 1e" + "1" * MANY + "x", "belongs to nothing"),
+    "hexadecimal digits": ("a: 0x" + "f" * MANY + "z", "belongs to nothing"),
+    "text": (HEAD + RELU.format("n" * 3 * MANY), ""),
+    "escapes": (HEAD + RELU.format("\\\\" * MANY), ""),
+    "open text": ('a: "' + '\\"' * MANY, "belongs to nothing"),
+    "braces": ("a{}" * MANY, "more than 300,000 names"),
+    "braces in braces": (("a{" * 32 + "}" * 32) * 40_000, "more than 300,000 names"),
+    "values": ("a: [" + "1," * MANY + "1]", "more than 300,000 names"),
+    "names": ("".join(f"a{i:x}:1 " for i in range(400_000)), "more than 300,000 names"),
+    "sides": (HEAD.replace("dim: 8 }", "dim: 8 " * 60_000 + "}") + RELU.format("r"), "60,003 times dim, more than 32"),
+    "inputs of many sides": (
+        'layer { name: "d" type: "Input" '
+        + "".join(f'top: "t{i}" ' for i in range(8000))
+        + "input_param { shape { "
+        + "dim: 1 " * 8000
+        + "} } }",
+        "a layer of data has 8,000 blobs",
+    ),
+    "inputs": (
+        'layer { name: "d" type: "Input" '
+        + "".join(f'top: "t{i}" ' for i in range(1000))
+        + "input_param { shape { dim: 1 } } } layer { }",
+        r"t0 \[1\], t1 \[1\], t2 \[1\] and 997 more",
+    ),
+}
+
+
+# Each text in turn: seconds of the processor, bytes by which the memory grew beyond all before, the error.
+MEASURE = """
+import json, resource, sys, time
+from ndengine.errors import ModelError
+from ndengine.models.caffe.network import build_network
+from ndengine.models.caffe.prototxt import parse_prototxt
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+found = {}
+for name, text in json.load(sys.stdin).items():
+    before, start, said = peak(), time.process_time(), ""
+    try:
+        build_network(parse_prototxt(text, "net.prototxt").definition, random=False)
+    except ModelError as error:
+        said = str(error)
+    found[name] = time.process_time() - start, peak() - before, said
+json.dump(found, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, tuple[float, int, str]]:
+    """Seconds, bytes and the error for each of the long files, read in a process of their own."""
+    content = json.dumps({name: text for name, (text, _) in LONG.items()})
+    words = [sys.executable, "-c", MEASURE]
+    done = subprocess.run(words, input=content, capture_output=True, text=True, check=True, timeout=600)
+    found: dict[str, tuple[float, int, str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_prototxts_take_time_and_memory_by_their_length(
+    name: str, measured: dict[str, tuple[float, int, str]]
+) -> None:
+    why = LONG[name][1]
+    seconds, grown, said = measured[name]
+    assert re.search(why, said) if why else not said
+    assert len(said) < 600
+    assert seconds < SECONDS
+    assert grown < 200 * 2**20
+
+
+def test_many_strange_layers_cost_no_more_than_their_number(tmp_path: Path) -> None:
+    definition = CaffeDefinition(
+        "net",
+        {"data": (1, 3, 8, 8)},
+        (
+            CaffeLayer("c", "Convolution", ("data",), ("c",), {"num_output": 1, "kernel_size": 1}),
+            *(CaffeLayer(f"r{i}", "Sigmoid", ("c",), ("c",)) for i in range(1000)),
+        ),
+    )
+    network = build_network(definition, random=True)
+    trace = trace_model(network, (8, 8))
+    state = {**network.state_dict(), **{f"r{i % 1000}.s{i}.weight": torch.zeros(1) for i in range(8000)}}
+    start = time.process_time()
+    with pytest.raises(ModelError, match="and 7995 more"):
+        fit_weights(network, state, trace, [], model_name="net", source="net.pth")
+    assert time.process_time() - start < 3
 
 
 @settings(BRIEF, max_examples=100)

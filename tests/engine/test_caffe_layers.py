@@ -16,6 +16,7 @@ from torch import Tensor
 from ndengine.errors import ModelError
 from ndengine.models.caffe import modules
 from ndengine.models.caffe.blobs import tensors_of
+from ndengine.models.caffe.bn import BN
 from ndengine.models.caffe.definition import CaffeLayer
 from ndengine.models.caffe.makers import make_layer
 from ndengine.models.caffe.options import Options, UnsupportedLayer
@@ -150,6 +151,20 @@ def test_enumerations_by_number() -> None:
     assert network.get_submodule("it").operation == "MAX"
 
 
+def test_pools_of_torch_round_down() -> None:
+    """A fork of Caffe, for networks converted from Torch, says so in a way of its own."""
+    for options, side in ({}, 9), ({"torch_pooling": False}, 9), ({"torch_pooling": True}, 8):
+        found = build(layer("it", "Pooling", "data", kernel_size=3, stride=2, pad=1, **options))
+        assert found.shapes["it"] == (3, side, side)
+
+
+def test_coefficients_of_a_maximum_are_ignored() -> None:
+    """As in Caffe, which only asks for one of each blob."""
+    network = build(layer("it", "Eltwise", "data data", operation="MAX", coeff=(-1.0, 2.0)))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(network(images), images)
+
+
 UNSUPPORTED: dict[str, tuple[CaffeLayer, str]] = {
     "within channel": (layer("it", "LRN", "data", norm_region="WITHIN_CHANNEL"), "norm_region: WITHIN_CHANNEL"),
     "stochastic": (layer("it", "Pooling", "data", pool="STOCHASTIC", kernel_size=2), "pool: STOCHASTIC"),
@@ -178,6 +193,7 @@ INVALID: dict[str, tuple[CaffeLayer, str]] = {
     "coefficients": (layer("s", "Eltwise", "data data", coeff=(1.0, 2.0, 3.0)), "3 times coeff"),
     "coefficients of a product": (layer("s", "Eltwise", "data data", operation="PROD", coeff=(1.0, 2.0)), "2 times"),
     "joined": (layer("s", "Concat", "data small"), "differ along other axes"),
+    "coefficients of a maximum": (layer("s", "Eltwise", "data data", operation="MAX", coeff=2.0), "1 times coeff"),
     "axis twice": (layer("s", "Concat", "data data", axis=1, concat_dim=1), "both axis and concat_dim"),
     "one row of two": (layer("s", "Pooling", "data", kernel_h=2), "no kernel_w"),
     "both ways": (layer("s", "Convolution", "data", num_output=1, kernel_size=1, kernel_h=1), "both kernel_size"),
@@ -233,10 +249,15 @@ def test_fields_of_pools_that_torch_does_not_lay_itself(pad: int, pool: str) -> 
     assert found.field == (Field(-pad, 3, 2),) * 2
 
 
-@pytest.mark.parametrize("sides", [(1, 1, 1, 4), (4,), (1, 4)])
+@pytest.mark.parametrize("sides", [(1, 1, 1, 4), (4,), (1, 4), (1, 4, 1, 1), (4, 1, 1, 1)])
 def test_shapes_of_four_axes_fit(sides: tuple[int, ...]) -> None:
     blob = torch.randn(sides)
     assert tensors_of(modules.Bias(4), [blob])["bias"].shape == (4,)
+    for part, count in ((modules.BatchNorm(4, 1e-5), 2), (modules.Scale(4, True), 2), (BN(4, 1e-5), 4)):
+        factor = [torch.ones(1, 1, 1, 1)] * isinstance(part, modules.BatchNorm)
+        found = tensors_of(part, [blob] * count + factor)
+        assert {key: tensor.shape for key, tensor in found.items()} == dict.fromkeys(part.state_dict(), (4,))
+    assert tensors_of(modules.Bias(4), [torch.randn(2, 2)])["bias"].shape == (2, 2)
     assert tensors_of(modules.PReLU(1), [torch.randn(())])["weight"].shape == (1,)
     matrix = tensors_of(modules.InnerProduct(4, 2, False, False), [torch.randn(1, 1, 2, 4)])
     assert matrix["weight"].shape == (2, 4)

@@ -67,6 +67,18 @@ def test_alexnet_has_the_published_fields_and_shapes() -> None:
     assert network.default_layer() == "conv5"
 
 
+def test_the_default_layer_is_the_last_convolution_with_a_relu() -> None:
+    """And not a detector's head; batch norms may stand between the two."""
+    head = conv("head", "data", 2, 1)
+    assert build(conv("a", "data", 2, 1), relu("1", "a"), head).default_layer() == "a"
+    assert build(conv("a", "data", 2, 1), head).default_layer() == "head"
+    norms = (layer("bn", "BatchNorm", "a", "n"), layer("s", "Scale", "n", "n"), layer("r", "PReLU", "n", "r"))
+    assert build(conv("a", "data", 2, 1), *norms, head).default_layer() == "a"
+    other = (conv("a", "data", 2, 1), conv("b", "a", 2, 1), conv("a", "b", 2, 1), relu("1", "a"), conv("c", "b", 2, 1))
+    assert build(*other).default_layer() == "a"
+    assert build(conv("a", "data", 2, 16), relu("1", "a"), head).default_layer() == "head"  # a has no positions
+
+
 def test_a_blobs_name_means_what_it_holds_in_the_end() -> None:
     network = build_network(alexnet(), random=False)
     aliases = network.aliases()

@@ -52,8 +52,8 @@ def test_a_caffemodel_and_a_state_dict_give_the_same_network(files: tuple[Path, 
     weights = files[1].with_suffix(suffix)
     found = load(files[0], weights)
     assert isinstance(found.module, CaffeNetwork)
-    assert [(layer.name, layer.path, layer.shape) for layer in found.layers] == [("head", "head", (2, 1, 5))]
-    assert found.default_layers == ("head",)  # named by a convolution, and it has positions
+    assert [(layer.name, layer.path, layer.shape) for layer in found.layers] == [("conv1", "relu1", (4, 18, 22))]
+    assert found.default_layers == ("conv1",)  # named by a convolution that a ReLU follows
     assert (found.size, found.input_size) == ((20, 24), (20, 24))  # not the dataset's
     assert (found.weights, found.weights_sha256) == (str(weights), hash_file(weights))
     assert found.file_sha256 == hash_file(files[0])
@@ -105,6 +105,24 @@ def test_the_mean_of_a_prototxt_is_taken(tmp_path: Path) -> None:
     assert (found.preprocessing.channels, found.preprocessing.scale, found.preprocessing.note) == ("bgr", 255.0, "")
     assert found.input_size == (24, 24)
     assert [layer.name for layer in found.layers] == ["conv1"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        'type: "Data" transform_param { crop_size: 24 mean_file: "mean.binaryproto" }',
+        'type: "Data" data_param { crop_size: 24 mean_file: "mean.binaryproto" }',
+    ],
+)
+def test_a_file_of_the_mean_is_not_read_and_that_is_said(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    convolution = 'type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 }'
+    path.write_text(f'layer {{ name: "d" top: "data" {data} }} layer {{ name: "c" {convolution} }}')
+    found = load(path, "random").preprocessing
+    assert found.mean == MEAN_BGR
+    assert found.note.startswith("The prototxt names mean.binaryproto for the mean")
+    assert "that file is not read" in found.note
+    assert "give --mean" in found.note
 
 
 def test_weights_need_to_fit_up_to_the_layer_alone(files: tuple[Path, Path], tmp_path: Path) -> None:

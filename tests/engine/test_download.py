@@ -200,7 +200,7 @@ def test_a_file_that_no_server_has_names_all_of_them(server: Server, tmp_path: P
         download(urls, tmp_path, name="net.pth")
     assert all(f"{url} (404 Not Found)" in str(error.value) for url in urls)
     assert str(error.value).startswith("net.pth can't be fetched from ")
-    assert f"put it into {tmp_path} or give it with --weights FILE." in str(error.value)
+    assert f"put it into {tmp_path} as net.pth, or give it to `ndengine run` with --weights FILE." in str(error.value)
 
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html>\n<p>moved", b"\n  <html>moved</html>", b"<HEAD>"])

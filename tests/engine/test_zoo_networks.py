@@ -53,11 +53,11 @@ RESNETS = {
     },
     # A stage begins at its first block's 3x3 convolution, so that fields are narrower and lie elsewhere.
     "torch": {
-        "res3b7": (Field(-75, 155, 8), 512, 28, 1, 109),
-        "res4b12": (Field(-275, 555, 16), 1024, 14, 1, 105),
-        "res4b24": (Field(-467, 939, 16), 1024, 14, 1, 105),
-        "res4b35": (Field(-643, 1291, 16), 1024, 14, 1, 105),
-        "res5c": (Field(-723, 1451, 32), 2048, 7, 1, 97),
+        "res3b7": (Field(-77, 155, 8), 512, 28, 0, 108),
+        "res4b12": (Field(-277, 555, 16), 1024, 14, 0, 104),
+        "res4b24": (Field(-469, 939, 16), 1024, 14, 0, 104),
+        "res4b35": (Field(-645, 1291, 16), 1024, 14, 0, 104),
+        "res5c": (Field(-725, 1451, 32), 2048, 7, 0, 96),
     },
 }
 

@@ -92,7 +92,9 @@ def test_what_was_never_published_says_so() -> None:
     kept |= {row.name for row in rows() if row.family in ("rotated", "self-supervised")}
     assert published == kept - {"colorization", "crosschannel"}
     reconstructed = {row.name for row in rows() if "Reconstructed" in row.note}
-    assert reconstructed == {"alexnet-places365-gapplus", "alexnet-places205-bn", "crosschannel"}
+    resnets = {"resnet152-imagenet", "resnet152-places365"}
+    assert reconstructed == {"alexnet-places365-gapplus", "alexnet-places205-bn", "crosschannel"} | resnets
+    assert all(row.note.startswith("Reconstructed: ") for row in rows() if row.name in reconstructed)
 
 
 def test_rows_of_a_series_differ_in_one_thing() -> None:
@@ -157,6 +159,16 @@ def test_published_figures_belong_to_one_layer_by_any_of_its_names(name: str, la
         assert row.published_at(other) is None
 
 
+def test_figures_of_a_network_with_two_versions_name_the_one() -> None:
+    for name, words in (
+        ("resnet152-imagenet", "Published for resnet152-imagenet (resnet-152-torch-imagenet), caffe.Eltwise_510: "),
+        ("vgg16-imagenet", "Published for vgg16-imagenet, conv5_3: "),
+    ):
+        published = known_row(name).published
+        assert published is not None
+        assert published.sentence(name).startswith(words)
+
+
 def test_rows_without_figures_have_none_anywhere() -> None:
     row = find_row("alexnet-places205-rotated-100")
     assert row is not None
@@ -172,6 +184,11 @@ def test_sums_of_the_converted_resnet_are_numbered_as_published() -> None:
     assert all(layers[name].kind == "Eltwise" for name in sums().values())
     five = ("res3b7", "res4b12", "res4b24", "res4b35", "res5c")
     assert [numbers[name] for name in five] == [116, 248, 368, 478, 510]
+
+
+def test_the_converted_resnet_has_torchs_first_pool() -> None:
+    pool = next(layer for layer in resnet152_torch(365).layers if layer.kind == "Pooling")
+    assert (pool.options["pad"], pool.options["round_mode"]) == (1, "FLOOR")
 
 
 def test_alexnet_itself_has_its_norms_before_its_pools() -> None:

@@ -245,11 +245,16 @@ def test_a_resnets_file_says_which_version_it_is() -> None:
         built = build_row(row, Asked("some.caffemodel", blobs=blobs), 0, Path("nowhere"), SILENT)
         assert isinstance(built.module, CaffeNetwork)
         assert built.module.definition.name == define(365).name
+        state = {f"module.{name.replace('.', '_')}.weight": torch.zeros(1) for name in names}
+        built = build_row(row, Asked("some.pth", state), 0, Path("nowhere"), SILENT)
+        assert isinstance(built.module, CaffeNetwork)
+        assert built.module.definition.name == define(365).name
 
 
 def test_weights_that_were_never_published_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"alexnet-hybrid were never published; give yours with --weights FILE, or put"
+        ModelError,
+        match=r"alexnet-hybrid were never published; put yours into .* with --weights FILE, or --weights random",
     ):
         load_model("alexnet-hybrid", cache=tmp_path)
 

@@ -43,7 +43,12 @@ def tensors_of(module: nn.Module, blobs: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def _without_ones(blob: Tensor, axes: int) -> Tensor:
-    """A blob with that many axes, if only ones in front have to go or to come: there were always four once."""
+    """A blob with that many axes, if only ones in front have to go or to come: there were always four once.
+
+    One axis may have had them on both sides: forks write what a channel has as 1xCx1x1.
+    """
+    if axes == 1 and blob.numel() == max(blob.shape, default=1):
+        return blob.reshape(-1)
     spare = blob.dim() - axes
     if spare > 0 and all(side == 1 for side in blob.shape[:spare]):
         return blob.reshape(blob.shape[spare:])

@@ -17,7 +17,7 @@ from ndengine.models.caffe.options import MOST, short
 from ndengine.models.caffe.wire import BYTES, EIGHT, FOUR, VARINT, Wire, WireReader
 
 SUFFIX = ".caffemodel"
-MOST_BLOBS = 2**16  # of a file, and as many layers
+MOST_BLOBS = 2**13  # of a file, and as many layers; ResNet-152 has 1000
 MOST_AXES = 32  # Caffe's own limit
 
 # Numbers of fields, from caffe.proto: of a network, a layer as it is now and as it was in 2014, a blob, a shape.
@@ -140,7 +140,8 @@ class _Reader:
             shape = [sides.get(number, 0) for number in _SIDES]
         parts = doubles or singles
         found = sum(map(len, parts))
-        if len(shape) > MOST_AXES or max(shape, default=0) > MOST or prod(shape) != found:
+        # Beside a side of 0, too, the others may not multiply beyond a size: torch reckons with them.
+        if len(shape) > MOST_AXES or prod(side or 1 for side in shape) > MOST or prod(shape) != found:
             text = "x".join(map(str, shape[:MOST_AXES])) or "of one value"
             raise self._wire.damaged(
                 blob.start, f"a blob of layer {short(layer)} has {found:,} values for the shape {text:.80}"

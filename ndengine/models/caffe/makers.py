@@ -133,7 +133,8 @@ def _pooling(options: Options, bottoms: Sequence[Shape]) -> Made:
     mean = options.word("pool", ("MAX", "AVE", "STOCHASTIC"))
     if mean == "STOCHASTIC":
         raise UnsupportedLayer("pool: STOCHASTIC")
-    ceil = options.word("round_mode", ("CEIL", "FLOOR")) == "CEIL"
+    is_torchs = options.flag("torch_pooling", False)  # so a fork of Caffe says it, for networks converted from Torch
+    ceil = options.word("round_mode", ("CEIL", "FLOOR")) == "CEIL" and not is_torchs
     is_global = options.flag("global_pooling", False)
     kernel = options.pair("kernel_size", 0 if is_global else None, 0 if is_global else 1)
     stride, padding = options.pair("stride", 1, 1), options.pair("pad", 0, 0)
@@ -221,7 +222,7 @@ def _eltwise(options: Options, bottoms: Sequence[Shape]) -> Made:
         raise InvalidLayer("reads one blob where it takes several")
     if len(set(bottoms)) > 1:
         raise InvalidLayer(f"reads blobs of several shapes, {_text(bottoms[0])} and others")
-    if coefficients and (operation != "SUM" or len(coefficients) != len(bottoms)):
+    if coefficients and (operation == "PROD" or len(coefficients) != len(bottoms)):
         raise InvalidLayer(f"has {len(coefficients)} times coeff for {operation} of {len(bottoms)} blobs")
     return modules.Eltwise(operation, coefficients or (1.0,) * len(bottoms)), bottoms[0]
 

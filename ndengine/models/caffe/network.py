@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -22,6 +23,9 @@ State = dict[str, Tensor]
 MOST_ALIVE = 4 * MOST_VALUES  # values of all blobs that are needed at once, for one image
 MOST_READS = 10_000  # blobs that all layers read, each time counted; ResNet-152 has 700
 IMAGE_CHANNELS = (3, 1)
+SHOWN = 3  # inputs named in an error
+_RELUS = ("ReLU", "PReLU", "ELU")
+_NORMS = ("BatchNorm", "BN", "Scale", "Bias")
 # What may put out its input itself, or a view of it: the two share their memory.
 _PASSING = (modules.Split, modules.Dropout, modules.Flatten, modules.Power)
 
@@ -95,27 +99,42 @@ class CaffeNetwork(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            Blobs that do not fit are among it, under names and in shapes that tell.
+            Blobs that do not fit are among it, in shapes that tell. Layers that the network lacks are passed over,
+            as Caffe does, unless it has none of them: then they are there as ``name.blobs``.
         """
         state: State = {}
+        if not self.paths.keys() & blobs.keys():
+            return {f"{short(name)}.blobs": found[0] for name, found in blobs.items() if found}
         for name, found in blobs.items():
             path = self.paths.get(name)
             if path is not None:
                 state |= {
                     f"{path}.{key}": tensor for key, tensor in tensors_of(self.get_submodule(path), found).items()
                 }
-            elif found:
-                state.setdefault(f"{short(name)}.blobs", found[0])
         return state
 
     def default_layer(self) -> str:
-        """The last blob with positions that a convolution has named; empty where there is none."""
+        """The last blob with positions that a convolution has named and a ReLU follows; empty where there is none.
+
+        Heads of detectors have no ReLU; only where nothing has one, the last convolution is taken.
+        """
+        followed: set[str] = set()  # blobs that a ReLU reads, behind a batch norm or not
+        last = ""
         for layer in reversed(self.definition.layers):
-            if layer.kind == "Convolution" and layer.tops and layer.tops[0] in self._aliases:
+            tops = set(layer.tops)
+            if layer.kind in _RELUS:
+                followed.update(layer.bottoms)
+            elif layer.kind in _NORMS and tops & followed:
+                followed.update(layer.bottoms[:1])
+            elif layer.kind == "Convolution" and layer.tops and layer.tops[0] in self._aliases:
                 shape = self.shapes[layer.tops[0]]
                 if len(shape) == 3 and shape[1] * shape[2] > 1:
-                    return layer.tops[0]
-        return ""
+                    last = last or layer.tops[0]
+                    if tops & followed:
+                        return layer.tops[0]
+            if not tops & set(layer.bottoms):
+                followed -= tops  # a blob of that name before this layer is another one
+        return last
 
     def forward(self, images: Tensor) -> Tensor:
         """Run all layers.
@@ -232,7 +251,9 @@ class _Builder:
         """The first input that can be an image is the image; nothing else is known of a run."""
         found = [name for name, shape in inputs.items() if len(shape) == 4 and shape[1] in IMAGE_CHANNELS]
         if not found:
-            given = ", ".join(f"{short(name)} [{'x'.join(map(str, shape))}]" for name, shape in inputs.items())
+            named = [f"{short(name)} [{'x'.join(map(str, inputs[name]))}]" for name in islice(inputs, SHOWN)]
+            more = f" and {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else ""
+            given = ", ".join(named) + more
             raise ModelError(
                 f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}); give it "
                 "input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }."

@@ -13,6 +13,8 @@ from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
 MOST_LAYERS = 10_000
+MOST_INPUTS = 1000  # blobs that a layer of data puts out
+MOST_AXES = 32  # Caffe's own limit
 UNLABELLED = ("Input", "DummyData")  # of other layers of data the second blob holds labels
 _TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
 
@@ -54,11 +56,14 @@ class Prototxt:
         Of each input channel, in the units of pixels of 0 to 255; empty where it is not given.
     factor : float
         What the difference of pixel and mean is multiplied with.
+    mean_file : str
+        The file that has the mean, as the prototxt names it; empty where it names none.
     """
 
     definition: CaffeDefinition
     mean: tuple[float, ...] = ()
     factor: float = 1.0
+    mean_file: str = ""
 
 
 def read_prototxt(path: Path) -> Prototxt:
@@ -98,6 +103,7 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
     layers = _layers(net)
     inputs = _net_inputs(net)
     transform = Message(source, 1)
+    mean_file = ""
     kept = []
     for message, kind in layers:
         if not _is_in_test(message):
@@ -109,13 +115,15 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
                 inputs.setdefault(top, shape)
             if "transform_param" in message.fields and not transform.fields:
                 transform = message.message("transform_param")
+            own = message.message(_options_name(kind))  # which had the mean before there was a transform_param
+            mean_file = mean_file or message.message("transform_param").text("mean_file") or own.text("mean_file")
             if shapes:
                 continue
         elif kind in _TRAINING or kind.endswith("Loss"):
             continue
         kept.append(layer)
     mean, factor = _mean(transform)
-    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor)
+    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor, mean_file)
 
 
 def _layers(net: Message) -> list[tuple[Message, str]]:
@@ -186,12 +194,17 @@ def _net_inputs(net: Message) -> dict[str, tuple[int, ...]]:
 
 
 def _dims(shape: Message) -> tuple[int, ...]:
-    return shape.whole_numbers("dim", 1, MOST)
+    dims = shape.whole_numbers("dim", 1, MOST)
+    if len(dims) > MOST_AXES:
+        fail(shape.source, shape.line, f"a shape has {len(dims):,} times dim, more than {MOST_AXES}")
+    return dims
 
 
 def _data_shapes(message: Message, layer: CaffeLayer) -> list[tuple[int, ...]]:
     """The shapes of a data layer's blobs, labels left out; none where the file does not say them."""
     own = message.message(_options_name(layer.kind))
+    if len(layer.tops) > MOST_INPUTS:
+        fail(message.source, message.line, f"a layer of data has {len(layer.tops):,} blobs, more than {MOST_INPUTS:,}")
     if layer.kind in UNLABELLED:
         shapes = [_dims(shape) for shape in own.messages("shape")]
         if not shapes:

@@ -16,12 +16,15 @@ from ndengine.models.caffe.definition import Option, Value
 
 DEEPEST = 32  # messages inside messages; Caffe's own networks need five
 LARGEST = 4 * 2**20  # characters; ResNet-152 takes a hundred thousand
+MOST_TOKENS = 300_000  # names, values and marks; ResNet-152 has 20,000
 
+# Nothing is given back once it has been matched: going back would take time by the square of a token's length, and
+# memory for each of its characters.
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<number>(?:0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)(?![\w.]))
-    |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')
+    |(?P<number>(?:0[xX][0-9a-fA-F]++|(?>[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+[fF]?+)(?![\w.]))
+    |(?P<string>"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|'[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*+')
     |(?P<mark>[{}<>\[\]:;,./-])""",
     re.VERBOSE,
 )
@@ -31,9 +34,10 @@ _WORDS: dict[str, Value] = {"true": True, "True": True, "t": True, "false": Fals
 _INFINITE = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
 _ENDS = {"{": "}", "<": ">"}
 _LONGEST_NUMBER = 320  # characters: enough for any double written out
+_INTEGERS = 2**64  # Caffe's are below it
 
 
-@dataclass
+@dataclass(slots=True)
 class Message:
     """Fields by name.
 
@@ -140,7 +144,7 @@ def parse_text(text: str, source: str) -> Message:
     Raises
     ------
     ModelError
-        If it breaks the format, naming the line; or has more than 4 million characters or 32 levels.
+        If it breaks the format, naming the line; or has more than 4 million characters, 300,000 tokens or 32 levels.
     """
     if len(text) > LARGEST:
         raise ModelError(f"{source} has {len(text):,} characters, more than {LARGEST:,}; use a network's definition.")
@@ -162,7 +166,7 @@ class _Parser:
         return whole
 
     def _scan(self) -> Iterator[tuple[str, str, int]]:
-        place, line = 0, 1
+        place, line, tokens = 0, 1, 0
         while place < len(self._text):
             found = _TOKEN.match(self._text, place)
             if found is None:
@@ -170,6 +174,9 @@ class _Parser:
                 fail(self._source, line, f"{rest[0]!r} belongs to nothing")
             kind, token = str(found.lastgroup), found.group()
             if kind != "space":
+                tokens += 1
+                if tokens > MOST_TOKENS:
+                    fail(self._source, line, f"it has more than {MOST_TOKENS:,} names, values and marks up to here")
                 yield kind, token, line
             else:
                 line += token.count("\n")
@@ -250,14 +257,15 @@ class _Parser:
     def _number(self, token: str) -> int | float:
         if len(token) > _LONGEST_NUMBER:
             self._fail("it has a number of hundreds of digits")
-        if token[:2] in ("0x", "0X"):
-            return int(token, 16)
-        if token.isdecimal():
-            octal = len(token) > 1 and token[0] == "0"
-            if octal and not set(token) <= set("01234567"):
-                self._fail(f"{token} begins like an octal number and is none")
-            return int(token, 8 if octal else 10)
-        return float(token.rstrip("fF"))
+        base = 16 if token[:2] in ("0x", "0X") else 8 if len(token) > 1 and token[0] == "0" else 10
+        if base != 16 and not token.isdecimal():
+            return float(token.rstrip("fF"))
+        if base == 8 and not set(token) <= set("01234567"):
+            self._fail(f"{token} begins like an octal number and is none")
+        whole = int(token, base)
+        if whole >= _INTEGERS:
+            self._fail("it has a whole number of more than 64 bits")
+        return whole
 
 
 def _unescape(text: str) -> str:

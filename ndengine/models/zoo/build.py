@@ -9,11 +9,13 @@ from ndengine.errors import ModelError
 from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.caffe.network import CaffeNetwork, build_network
-from ndengine.models.caffe.prototxt import read_prototxt
+from ndengine.models.caffe.options import short
+from ndengine.models.caffe.prototxt import Prototxt, read_prototxt
+from ndengine.models.caffe.source import other_mean
 from ndengine.models.download import hash_file
 from ndengine.models.preprocess import Preprocessing
 from ndengine.models.source import Asked, Built
-from ndengine.models.weights import State, read_weights
+from ndengine.models.weights import State, read_weights, strange_layers
 from ndengine.models.zoo.fetch import get_weights, has_weights
 from ndengine.models.zoo.files import beside
 from ndengine.models.zoo.row import Row
@@ -49,8 +51,9 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
     if is_default and not draws:
         asked = _own(row, cache, progress)
     prototxt = None if asked.blobs is None else beside(Path(asked.text))
-    network = build_network(_define(row, asked.blobs, prototxt), random=draws, source=str(prototxt or row.name))
-    state = asked.state and name_by_position(asked.state, network)
+    said = read_prototxt(prototxt) if prototxt else None
+    network = build_network(_define(row, asked, said), random=draws, source=str(prototxt or row.name))
+    state = asked.state and _name(asked.state, network, row, asked.text)
     origin = asked.text
     if asked.blobs is not None:
         state = network.state_of(asked.blobs)
@@ -61,7 +64,7 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
         network,
         f"random, seed {seed}" if draws else origin,
         asked.sha256,
-        Preprocessing(row.mean, channels="bgr", scale=255.0),
+        Preprocessing(row.mean, channels="bgr", scale=255.0, note=other_mean(said, row.name, row.mean) if said else ""),
         row.layers[-1:],
         network.size,
         fixed_size=True,
@@ -80,34 +83,41 @@ def _own(row: Row, cache: Path, progress: Progress) -> Asked:
     return Asked(str(found.weights), read_weights(found.weights), sha256=found.sha256)
 
 
-def _define(row: Row, blobs: Blobs | None, prototxt: Path | None) -> CaffeDefinition:
-    """What a prototxt says, else that one of a row's own definitions whose layers a caffemodel has most of."""
-    if prototxt is not None:
-        return row.name_layers(read_prototxt(prototxt).definition)
+def _define(row: Row, asked: Asked, said: Prototxt | None) -> CaffeDefinition:
+    """What a prototxt says, else that one of a row's own definitions whose layers the weights have most of."""
+    if said is not None:
+        return row.name_layers(said.definition)
     definitions = [row.definition(naming) for naming in row.definers]
-    return max(definitions, key=lambda d: len((blobs or {}).keys() & {layer.name for layer in d.layers}))
+    names = set(asked.blobs or ()) | {key.rpartition(".")[0].rpartition(".")[2] for key in asked.state or ()}
+    return max(definitions, key=lambda d: len(names & {n for layer in d.layers for n in _spellings(layer.name)}))
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """A layer's name, and as keys of state dicts write it, in which dots part modules."""
+    return name, name.replace(".", "_")
+
+
+def _name(state: State, network: CaffeNetwork, row: Row, source: str) -> State:
+    """A state dict by the network's names; names by position are known of conversions alone."""
+    by_position = next((key for key in state if NUMBERED.fullmatch(key)), "")
+    if by_position and not any(edition.is_converted for edition in row.editions):
+        raise ModelError(
+            f"{source} names its layers by position ({short(by_position)}), as torchvision's networks do, which are "
+            f"other ones than {row.name} and get other images; give --model torchvision's name, or --weights a file "
+            f"with Caffe's names ({next(iter(network.state_dict()))})."
+        )
+    return name_by_position(state, network)
 
 
 def refuse_strange_layers(blobs: Blobs, network: CaffeNetwork, name: str, source: str) -> None:
-    """Raise ModelError if a caffemodel has layers on the way that the network lacks.
-
-    Those are layers in front of the first one that both have, and such as work channel by channel (batch norm, scales)
-    between two of them. A convolution between two of them may well be an auxiliary classifier's.
-    """
-    known = [place for place, layer in enumerate(blobs) if layer in network.paths]
-    if not known:
-        return  # which is told with the names of both
-    strange = [
-        layer
-        for place, (layer, tensors) in enumerate(blobs.items())
-        if layer not in network.paths
-        and (place < known[0] or (place < known[-1] and max(tensors[0].shape, default=1) == tensors[0].numel()))
-    ]
+    """Raise ModelError if a caffemodel has layers on the way that the network lacks."""
+    strange = strange_layers(blobs, list(network.paths))
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        named = ", ".join(map(short, strange[:3]))
         raise ModelError(
-            f"{source} has layers that {OWN} of {name} lacks ({', '.join(strange[:3])}{more}); put its prototxt beside "
-            "it, under the same name, or give that as --model."
+            f"{source} has layers that {OWN} of {name} lacks ({named}{more}); put its prototxt beside it, under the "
+            "same name, or give that as --model."
         )
 
 

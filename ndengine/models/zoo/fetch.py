@@ -69,8 +69,8 @@ def fetch_weights(row: Row, cache: Path, progress: Progress = SILENT) -> Found:
     if not at_hand and not published:
         files = " or ".join(edition.weights.name for edition in row.editions)
         raise ModelError(
-            f"The weights of {row.name} were never published; give yours with --weights FILE, or put them into "
-            f"{cache / FOLDER} as {files}, or use --weights random."
+            f"The weights of {row.name} were never published; put yours into {cache / FOLDER} as {files}, or give it "
+            "to `ndengine run` with --weights FILE, or --weights random."
         )
     *others, last = at_hand[:1] or published
     for edition in others:

@@ -51,12 +51,15 @@ class Edition:
         Who made it, for people.
     naming : str
         Which of the row's definitions it fits where there are several.
+    is_converted : bool
+        Whether it is a conversion for PyTorch, whose names count layers.
     """
 
     weights: RemoteFile
     prototxt: RemoteFile | None
     origin: str
     naming: str = ""
+    is_converted: bool = False
 
     @property
     def is_published(self) -> bool:
@@ -114,7 +117,7 @@ def places365(stem: str, *, naming: str = "") -> Edition:
 def converted(name: str) -> Edition:
     """As converted for PyTorch, from weights that were never published as they were."""
     file = f"alexnet-weakly_{name}.pt"
-    return Edition(RemoteFile(file, tuple(f"{base}{file}" for base in CONVERTED)), None, "Ruth Fong")
+    return Edition(RemoteFile(file, tuple(f"{base}{file}" for base in CONVERTED)), None, "Ruth Fong", is_converted=True)
 
 
 def unpublished(stem: str, *, naming: str = "") -> Edition:

@@ -30,6 +30,8 @@ class Published:
     unique : int
         Unique detectors, counted by category: the sum over categories.
     detectors_by_category, unique_by_category : dict of str to int
+    is_version : bool
+        Whether the network is one of several versions that a row has, so that words name it.
     """
 
     network: str
@@ -39,9 +41,11 @@ class Published:
     unique: int
     detectors_by_category: dict[str, int]
     unique_by_category: dict[str, int]
+    is_version: bool = False
 
     def sentence(self, name: str) -> str:
         """The figures in words, as those of a network with a name."""
+        name = f"{name} ({self.network})" if self.is_version else name
         return (
             f"Published for {name}, {self.layer}: {self.detectors} detectors among {self.units} units, {self.unique} "
             f"unique detectors per category; that is on {DATA}, and other data give other numbers."
@@ -63,13 +67,13 @@ class Published:
         }
 
 
-def find_published(network: str) -> Published | None:
+def find_published(network: str, *, is_version: bool = False) -> Published | None:
     """What was released of a network by its name in the tables; None where nothing was."""
     if network not in _RELEASED:
         return None
     layer, units, detectors, unique = _RELEASED[network]
-    by_category = (dict(zip(CATEGORIES, counts[1:], strict=True)) for counts in (detectors, unique))
-    return Published(network, layer, units, detectors[0], unique[0], *by_category)
+    by_category, unique_by_category = (dict(zip(CATEGORIES, counts[1:], strict=True)) for counts in (detectors, unique))
+    return Published(network, layer, units, detectors[0], unique[0], by_category, unique_by_category, is_version)
 
 
 Counts = tuple[int, int, int, int, int, int, int]  # of all, then by category

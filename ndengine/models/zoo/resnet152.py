@@ -1,7 +1,8 @@
 """ResNet with 152 layers (He et al., 2016): as it was published for Caffe, and as converted from Torch.
 
 The two differ in what has the stride of a stage's first block: its first 1x1 convolution in the former, its 3x3 one
-in the latter, whose converter named layers by a count over all of them.
+in the latter, whose converter named layers by a count over all of them. The latter is reconstructed: its prototxt is
+no longer to be had, and its first pool is that of the ResNets published for Torch, padded by 1 and rounded down.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def resnet152_torch(classes: int) -> CaffeDefinition:
         return net.relu(name("ReLU")) if relu else net.blob
 
     conv(64, 7, stride=2)
-    net.pool(name("Pooling"))
+    net.pool(name("Pooling"), pad=1, floor=True)
     for stage, _, is_first in block_names():
         start, units = net.blob, 32 << (stage - 1)
         stride = 2 if is_first and stage > 2 else 1

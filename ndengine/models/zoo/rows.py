@@ -185,11 +185,12 @@ def _resnets() -> Iterator[Row]:
                 "torch": partial(resnet152.resnet152_torch, CLASSES[name]),
                 "caffe": partial(resnet152.resnet152, CLASSES[name]),
             },
-            published=find_published(torch),
+            published=find_published(torch, is_version=True),
             same=resnet152.sums(),
-            note="There are two versions: one converted from Torch, whose layers go by numbers, and Caffe's own; the "
-            "stride of a stage stands on a 3x3 convolution in the former and on a 1x1 convolution in the latter. Both "
-            "take either names.",
+            note="Reconstructed: the version converted from Torch, where no prototxt lies beside its weights; that its "
+            "first pool is padded as in Torch's ResNets is a guess. The other version is Caffe's own. Layers go by "
+            "numbers in the former; the stride of a stage stands on a 3x3 convolution there and on a 1x1 convolution "
+            "in the latter. Both take either names.",
         )
 
 

@@ -61,9 +61,13 @@ class Stack:
         """A ReLU in place."""
         return self.change("ReLU", name)
 
-    def pool(self, name: str, kernel: int = 3, stride: int = 2, *bottoms: str, pad: int = 0) -> str:
-        """Maxima over windows, the last of which may reach over the border."""
+    def pool(
+        self, name: str, kernel: int = 3, stride: int = 2, *bottoms: str, pad: int = 0, floor: bool = False
+    ) -> str:
+        """Maxima over windows, the last of which may reach over the border unless their number is rounded down."""
         more: dict[str, Option] = {"pad": pad} if pad else {}
+        if floor:
+            more["round_mode"] = "FLOOR"
         return self.add("Pooling", name, *bottoms, pool="MAX", kernel_size=kernel, stride=stride, **more)
 
     def average(self, name: str) -> str:
