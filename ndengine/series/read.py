@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ndengine.errors import SeriesError, SettingsError
+from ndengine.models.zoo.rows import find_row
 from ndengine.provenance import usable_cores
 from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, without_fields, word
 from ndengine.series.groups import Draft, tell_groups
@@ -87,6 +88,8 @@ def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping
         if key in OPTIONS:
             options[key] = _filled(key, value, plain)
     settings = settings_of(options, folder)
+    row = find_row(settings.model)
+    settings.rotation((row.rotate, row.rotate_seed) if row else (None, None))  # a seed of nothing is refused
     for key, text in ((key, given[key]) for key in NAMES if key in given):
         if not isinstance(text, str) or not text.strip():
             raise SeriesError(f"{key} is {shown(text)}; use text.")

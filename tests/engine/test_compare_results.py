@@ -121,7 +121,7 @@ def test_a_series_gives_names_order_and_places(tmp_path: Path) -> None:
         ("", None, ""),
         ("", None, ""),
     ]
-    assert comparison.warnings == ("1 runs of the series have no result yet: d.",)
+    assert comparison.warnings == ("1 run of the series has no result yet: d.",)
     assert compare_results([tmp_path], title="Another").title == "Another"
 
 

@@ -214,6 +214,13 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\nlayer = [1]", ": layer is [1]; use text, or a list of texts."),
         ("[[run]]\nmodel = ['a', 'b']", ": model is ['a', 'b']; use text."),
         ("[[run]]\niou-threshold = 'x'", ": iou-threshold is 'x'; use a number."),
+        ("[[run]]\nscale = nan", ": scale is nan; use the value of a white pixel, such as 1 or 255."),
+        ("[[run]]\nmean = [inf, 0, 0]", ": mean is inf,0,0; use finite numbers, one for each channel."),
+        ("[[run]]\nstd = [0, 1, 1]", ": std is 0,1,1; use positive numbers, one for each channel."),
+        ("[[run]]\nlimit = 1000000000000000000000", ": limit is 1000000000000000000000; use 2147483647 at most."),
+        ("[[run]]\nseed = 100000000000000000000", ": seed is 100000000000000000000; use a whole number from -9223"),
+        ("[[run]]\nsize = 100000000000000000000", " pixels at most."),
+        ("[[run]]\nrotate-seed = 3", ": rotate_seed is 3 and nothing is rotated; use it with --rotate."),
         ("[[run]]\nname = 'a/b'", ": name is 'a/b', which can't be a run's folder; "),
         ("[[run]]\nname = 'Compare'", ": name is 'Compare', which can't be a run's folder; "),
         ("[[run]]\nname = 'series.json'", ": name is 'series.json', which can't be a run's folder; "),
@@ -322,6 +329,11 @@ def test_what_is_far_too_large_is_a_short_sentence(written, text: str, sentence:
         read_series(written(text))
     assert sentence in str(error.value)
     assert len(str(error.value)) < 1000
+
+
+def test_a_network_of_the_benchmark_may_have_a_seed_for_its_own_rotation(written) -> None:  # type: ignore[no-untyped-def]
+    path = written("[[run]]\nmodel = 'alexnet-places205-rotated-040'\nrotate-seed = 3")
+    assert read_series(path).runs[0].settings.rotate_seed == 3
 
 
 def test_a_minus_is_told_in_names(written) -> None:  # type: ignore[no-untyped-def]
