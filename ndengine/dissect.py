@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ndengine.clock import Clock
-from ndengine.datasets.open import data_fingerprint, open_dataset
+from ndengine.datasets.open import open_dataset
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
@@ -25,26 +24,25 @@ from ndengine.devices import (
     open_device,
     slow_bfloat16_note,
 )
-from ndengine.errors import ModelError, ResultError, SpoolError
-from ndengine.models.download import hash_file
+from ndengine.errors import SpoolError
 from ndengine.models.layers import Layer
+from ndengine.nonfinite import naming_non_finite
 from ndengine.plan import Run, plan_run
 from ndengine.probe import Probe, read_batches
 from ndengine.progress import SILENT, Progress
 from ndengine.report import write_report
 from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_layer, write_result
-from ndengine.result_record import read_record
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
-from ndengine.settings import Settings, own_rotation
+from ndengine.settings import Settings
 from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
 from ndengine.spool_files import claim_folder
+from ndengine.taken import refuse_changed_contents, refuse_other_settings
 from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
 from ndengine.workspace import REPORT, Workspace, claim
 from ndkernels.grid import Grid, make_grid
 from ndkernels.rotate import Rotation
-from ndkernels.sieve import NonFiniteError
 from ndkernels.warm import STEPS, warm_up, warm_up_gpu
 
 
@@ -158,18 +156,6 @@ def compile_kernels(run: Run, progress: Progress) -> None:
             )
 
 
-def refuse_other_settings(settings: Settings, out: Path) -> None:
-    """Raise ResultError if the result in ``out`` was made with other settings."""
-    found = read_record(out)
-    changed = settings.differences(found.settings, found.provenance)
-    if changed:
-        raise ResultError(
-            f"{out} holds a dissection with other settings ({', '.join(changed)}); "
-            "choose another --out, or replace it with --overwrite."
-        )
-    settings.rotation(own_rotation(found.provenance))  # a seed of nothing is refused, as it would be by a run
-
-
 def refuse_other_spools(run: Run, workspace: Workspace) -> None:
     """Raise SpoolError if an interrupted run of other settings has left a spool here."""
     keys = {folder: run.spool_key(layer) for layer, folder in run.homes}
@@ -179,24 +165,7 @@ def refuse_other_spools(run: Run, workspace: Workspace) -> None:
 
 def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection:
     dissection = load(out)
-    model, weights = Path(settings.model), Path(settings.weights)
-    known = dissection.provenance
-    fingerprint = data_fingerprint(settings.data)
-    definition = known["model"].get("file_sha256")
-    changed = [
-        what
-        for what, differs in (
-            ("data", fingerprint not in (None, known["dataset"]["fingerprint"])),
-            ("model", bool(definition) and model.is_file() and definition != hash_file(model)),
-            ("weights", weights.is_file() and known["model"]["weights_sha256"] != hash_file(weights)),
-        )
-        if differs
-    ]
-    if changed:
-        raise ResultError(
-            f"{out} was made when the {' and the '.join(changed)} had another content; "
-            "choose another --out, or replace it with --overwrite."
-        )
+    refuse_changed_contents(settings, dissection.provenance, out)
     progress.note(f"{out} holds this dissection already; it is shown without computing.")
     return dissection
 
@@ -276,21 +245,6 @@ def fill_spools(
         with clock.part("sieve"), naming_non_finite(run, layer, spool):
             spool.close()
     return start
-
-
-@contextmanager
-def naming_non_finite(run: Run, layer: Layer, spool: Spool) -> Iterator[None]:
-    """Turn an activation that is not finite into a ModelError that names layer, unit and image."""
-    try:
-        yield
-    except NonFiniteError as error:
-        # A rotation spreads it over all units.
-        where = "" if run.rotate else f" in unit {error.unit + 1}"
-        raise ModelError(
-            f"Layer {layer.name} gives {error.value}{where} on image "
-            f"{run.dataset.image_names[run.indices[spool.images + error.image]]}; "
-            "check the weights, and --mean, --std and --scale."
-        ) from None
 
 
 def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock, progress: Progress) -> LayerResult:

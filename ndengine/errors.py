@@ -37,6 +37,10 @@ class SpoolError(NdengineError):
     """A spool that is damaged, full or made with other settings."""
 
 
+class UnusableSpoolError(SpoolError):
+    """A spool of other settings, or a damaged one: what ``--overwrite`` gives up, unlike a disk that is full."""
+
+
 class ResultError(NdengineError):
     """A result folder that is damaged, unfinished, in use or in the way."""
 

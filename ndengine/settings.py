@@ -76,6 +76,9 @@ PRESETS: dict[str, Knobs] = {
 # them are the same run. (A network may round its own sums in another order in batches of another size.)
 HOW = ("batch_size", "threads", "spool")
 
+MOST = 2**31 - 1  # of images, pixels, threads: beyond it nothing counts
+SEEDS = (-(2**63), 2**64 - 1)  # what torch's generator takes
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -102,7 +105,7 @@ class Settings:
     limit : int or None
         Use only the first ``limit`` images.
     seed : int
-        Seed of random weights.
+        Seed of random weights, from -2^63 to 2^64 - 1.
     size : tuple of int or None
         Height and width of the network's input in pixels; None means the dataset's own.
     mean, std : tuple of float or None
@@ -184,18 +187,32 @@ class Settings:
             ("top_images", self.top_images, 1),
         ):
             if number is not None and number < least:
-                raise SettingsError(f"{name} is {number}; use {least} or more.")
+                raise SettingsError(f"{name} is {_short(number)}; use {least} or more.")
+            if number is not None and number > MOST:
+                raise SettingsError(f"{name} is {_short(number)}; use {MOST} at most.")
+        if not SEEDS[0] <= self.seed <= SEEDS[1]:
+            raise SettingsError(f"seed is {_short(self.seed)}; use a whole number from {SEEDS[0]} to {SEEDS[1]}.")
+        for name, values, positive in (("mean", self.mean, False), ("std", self.std, True)):
+            if values is not None and not all(math.isfinite(v) and (v > 0 or not positive) for v in values):
+                kind = "positive numbers" if positive else "finite numbers"
+                raise SettingsError(
+                    f"{name} is {','.join(f'{v:g}' for v in values)}; use {kind}, one for each channel."
+                )
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise SettingsError(f"scale is {self.scale:g}; use the value of a white pixel, such as 1 or 255.")
         if not 0 <= self.knobs.iou_threshold <= 1:
             raise SettingsError(f"iou_threshold is {self.knobs.iou_threshold}; use a number from 0 to 1.")
         if self.size is not None and min(self.size) < 1:
             raise SettingsError(f"size is {self.size[0]}x{self.size[1]}; use positive pixels.")
+        if self.size is not None and max(self.size) > MOST:
+            raise SettingsError(f"size is {'x'.join(map(_short, self.size))}; use {MOST} pixels at most.")
         if self.rotate is not None:
             # Beyond 1 there is nothing to see: the rotation itself is as far from the units as any.
             if not (math.isfinite(self.rotate) and 0 <= self.rotate <= 1):
                 raise SettingsError(f"rotate is {self.rotate}; use a number from 0 to 1.")
             object.__setattr__(self, "rotate", float(self.rotate) + 0.0)  # -0 is 0
         if self.rotate_seed is not None and not 0 <= self.rotate_seed < 2**32:
-            raise SettingsError(f"rotate_seed is {self.rotate_seed}; use a whole number from 0 to {2**32 - 1}.")
+            raise SettingsError(f"rotate_seed is {_short(self.rotate_seed)}; use a whole number from 0 to {2**32 - 1}.")
 
     def rotation(self, own: tuple[float | None, int | None] = (None, None)) -> tuple[float, int]:
         """The power and the seed in force.
@@ -323,6 +340,11 @@ def _rotation(asked: tuple[float | None, int | None], own: tuple[float | None, i
 def _decisive(alpha: float, seed: int) -> dict[str, Any]:
     """What of a rotation decides the numbers: without one, no seed does."""
     return {"rotate": alpha, "rotate_seed": seed if alpha else None}
+
+
+def _short(number: int) -> str:
+    """A whole number for a sentence; Python writes none of more than 4,300 digits."""
+    return str(number) if number.bit_length() < 200 else f"a number of {number.bit_length():,} bits"
 
 
 def _plain(value: Any) -> Any:

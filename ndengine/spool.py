@@ -22,7 +22,7 @@ from torch import Tensor
 from ndengine import spool_files
 from ndengine.clock import Clock
 from ndengine.devices import CPU
-from ndengine.errors import SpoolError
+from ndengine.errors import SpoolError, UnusableSpoolError
 from ndengine.hdf5 import DiskFile, close_hdf5
 from ndengine.tops import TopImages
 from ndkernels.sieve import (
@@ -274,10 +274,12 @@ class SurvivorSpool:
         bound = self.bound.cpu()
         for i, path in enumerate(self._files):
             if path.name != f"segment-{i:06d}.h5":
-                raise SpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
+                raise UnusableSpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
             state, self.images = spool_files.read_state(path)
             if len(state["bound"]) != len(bound):
-                raise SpoolError(f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite.")
+                raise UnusableSpoolError(
+                    f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite."
+                )
             bound = torch.maximum(bound, torch.from_numpy(state["bound"]))
         self.tops.restore(state)
         self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ndengine.errors import SpoolError
+from ndengine.errors import SpoolError, UnusableSpoolError
 from ndengine.hdf5 import create_hdf5
 from ndkernels.sieve import Survivors
 
@@ -122,7 +122,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
                 raise ValueError(f"format {file.attrs['format']}, expected {FORMAT}")
             yield file
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise SpoolError(
+        raise UnusableSpoolError(
             f"{path} is damaged ({_reason(error)}); run again with --overwrite to start afresh."
         ) from error
 
@@ -192,15 +192,19 @@ def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise SpoolError(f"{path} is damaged ({error}); run again with --overwrite to start afresh.") from error
+            raise UnusableSpoolError(
+                f"{path} is damaged ({error}); run again with --overwrite to start afresh."
+            ) from error
         wanted = json.loads(text)
         if not isinstance(found, dict):
-            raise SpoolError(f"{path} is damaged (no object); run again with --overwrite to start afresh.")
+            raise UnusableSpoolError(f"{path} is damaged (no object); run again with --overwrite to start afresh.")
         if found.get("format") != FORMAT:
-            raise SpoolError(f"{path} was written by another version; run again with --overwrite to start afresh.")
+            raise UnusableSpoolError(
+                f"{path} was written by another version; run again with --overwrite to start afresh."
+            )
         changed = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
         if changed:
-            raise SpoolError(
+            raise UnusableSpoolError(
                 f"{folder} holds the spool of an interrupted run with other settings ({', '.join(changed)}); "
                 "run it with those to go on, or with --overwrite to start afresh."
             )

@@ -11,7 +11,7 @@ import click
 from ndcli import options
 from ndcli.process import tune_process
 from ndcli.progress import shown
-from ndcli.terminal import print_json, print_table, say
+from ndcli.terminal import print_json, print_table, say, show_tracebacks
 from ndengine.errors import FailedRunsError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def paper(
         print_paper(made)
     from ndengine.series import failures
 
+    show_tracebacks(made.outcomes)
     if failed := failures(made.outcomes):
         raise FailedRunsError(failed)
 

@@ -11,7 +11,7 @@ from ndcli import options
 from ndcli.compare import comparison_record, print_comparison
 from ndcli.process import tune_process
 from ndcli.progress import shown
-from ndcli.terminal import print_json, print_table
+from ndcli.terminal import print_json, print_table, show_tracebacks
 from ndengine.errors import FailedRunsError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def sweep(
     with shown(quiet) as progress:
         swept = sweep_series(series, folder, cache=cache, overwrite=overwrite, fail_fast=fail_fast, progress=progress)
     print_swept(swept, as_json, quiet)
+    show_tracebacks(swept.outcomes)
     if failed := failures(swept.outcomes):
         raise FailedRunsError(failed)
 
@@ -76,7 +77,7 @@ def print_plan(planned: list[PlannedRun], as_json: bool, quiet: bool) -> None:
         print_json({"runs": [{"name": p.run.name, "folder": str(p.folder), "state": p.state} for p in planned]})
     elif not quiet:
         rows = [(p.run.name, p.run.label, p.state) for p in planned]
-        print_table(f"{len(planned)} runs", ("run", "label", "state"), rows, left=3)
+        print_table(_runs(len(planned)), ("run", "label", "state"), rows, left=3)
 
 
 def print_swept(swept: Swept, as_json: bool, quiet: bool) -> None:
@@ -96,6 +97,10 @@ def print_swept(swept: Swept, as_json: bool, quiet: bool) -> None:
         print_json({"runs": runs, "comparison": compared})
     elif not quiet:
         rows = [(o.run.name, o.fate, f"{o.seconds:,.1f}") for o in swept.outcomes]
-        print_table(f"{len(rows)} runs", ("run", "outcome", "seconds"), rows, left=2)
+        print_table(_runs(len(rows)), ("run", "outcome", "seconds"), rows, left=2)
         if swept.comparison is not None:
             print_comparison(swept.comparison)
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ndengine.series import RunOutcome
 
 PIPED_WIDTH = 200  # columns for a table where no terminal says how many there are
 
@@ -15,6 +18,13 @@ PIPED_WIDTH = 200  # columns for a table where no terminal says how many there a
 def say(text: str = "") -> None:
     """Print one line of a result."""
     click.echo(text)
+
+
+def show_tracebacks(outcomes: Iterable[RunOutcome]) -> None:
+    """Print on standard error where runs failed in a way that nobody foresaw."""
+    for outcome in outcomes:
+        if outcome.traceback:
+            click.echo(f"{outcome.run.name}:\n{outcome.traceback}", err=True)
 
 
 def megabytes(size: int) -> str:

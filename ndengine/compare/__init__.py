@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ndengine.compare.changes import Change, Changes, find_changes, pair_up
 from ndengine.compare.comparison import Comparison
@@ -28,6 +30,7 @@ def compare_results(
     *,
     layers: Sequence[str] = (),
     title: str = "",
+    left_out: Mapping[Path, str] = MappingProxyType({}),
     progress: Progress = SILENT,
 ) -> Comparison:
     """Compare results of any networks and layers.
@@ -42,6 +45,8 @@ def compare_results(
         Only the layers of these names; empty means all.
     title : str
         The heading; by default the series' own.
+    left_out : mapping of Path to str
+        Folders of results that are not taken, and why, for ``warnings``: "its run failed".
     progress : Progress
         Told of every result read.
 
@@ -61,20 +66,26 @@ def compare_results(
         refuse_strangers(out)
     found, series_title, missing = find_results([Path(folder) for folder in folders])
     entries: list[Entry] = []
-    left_out: list[str] = []
+    warnings: list[str] = []
     if missing:
-        left_out.append(f"{len(missing)} runs of the series have no result yet: {', '.join(missing)}.")
+        subject = "1 run of the series has" if len(missing) == 1 else f"{len(missing)} runs of the series have"
+        warnings.append(f"{subject} no result yet: {', '.join(missing)}.")
+    reasons = {os.path.realpath(folder): why for folder, why in left_out.items()}
     with progress.stage("reading", len(found), "results") as advance:
         for one, label in zip(found, labels_of(found), strict=True):
+            if why := reasons.get(os.path.realpath(one.folder)):
+                warnings.append(f"{label} is left out: {why}.")
+                advance(1)
+                continue
             try:
                 entries += entries_of(load(one.folder), one, label, layers)
             except ResultError as error:
                 if one.named:
                     raise
-                left_out.append(f"{label} is left out: {error}")
+                warnings.append(f"{label} is left out: {error}")
             advance(1)
     if not entries:
-        raise ResultError(_nothing(folders, layers, left_out))
+        raise ResultError(_nothing(folders, layers, warnings))
     entries = place_entries(entries)
     categories = tuple(dict.fromkeys(name for entry in entries for name in entry.summary.by_category))
     differences = find_differences(entries)
@@ -85,7 +96,7 @@ def compare_results(
         curves=find_curves(entries, categories),
         changes=tuple(find_changes(entries, before, after) for before, after in pair_up(entries)),
         differences=differences,
-        warnings=(*left_out, *cautions(differences, entries)),
+        warnings=(*warnings, *cautions(differences, entries)),
         folder=out,
     )
     if out is not None:
@@ -94,7 +105,7 @@ def compare_results(
     return comparison
 
 
-def _nothing(folders: Sequence[Path | str], layers: Sequence[str], left_out: Sequence[str]) -> str:
-    if left_out:
-        return left_out[-1]
+def _nothing(folders: Sequence[Path | str], layers: Sequence[str], warnings: Sequence[str]) -> str:
+    if warnings:
+        return warnings[-1]
     return f"No result in {', '.join(map(str, folders))} has a layer {' or '.join(layers)}; name one that they have."

@@ -10,9 +10,13 @@ from typing import Literal
 
 import numpy as np
 
-from ndengine.compare.entries import Entry, Units
+from ndengine.compare.differences import NO_SEED, kin_of
+from ndengine.compare.entries import Entry, Units, power_of
+from ndengine.compare.kin import split_by_facts
 
 Kind = Literal["kept", "changed", "lost", "gained", "no detector"]
+
+SEEDLESS = {"rotate_seed": NO_SEED}
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ def pair_up(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
     """Pairs of entries whose units can be told one by one, as places in ``entries``.
 
     Entries of one group, or of one network where there is no group, belong together if their layer and number of
-    units are the same. Where all of them have an ``x``, each is paired with the next one along it; else the first is
-    paired with every other.
+    units are the same. Where all of them have an ``x``, each is paired with the next one along it that differs in
+    nothing but what goes with x, repetitions by their seeds; else the first is paired with every other.
     """
     families: defaultdict[tuple[str, str, str, str, int], list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
@@ -83,10 +87,20 @@ def pair_up(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
         families[entry.group, entry.x_name, model, entry.layer, len(entry.units)].append(place)
     for places in families.values():
         xs = {place: x for place in places if (x := entries[place].x) is not None}
-        if len(xs) == len(places):
-            yield from pairwise(sorted(places, key=xs.__getitem__))
-        else:
+        if len(xs) < len(places):
             yield from ((places[0], other) for other in places[1:])
+            continue
+        facts = {place: kin_of(entries[place]) for place in places}
+        names = [name for name in dict.fromkeys(n for known in facts.values() for n in known) if name != "rotate"]
+        # A rotation changes nothing else; along any other axis networks, images or knobs may be what x counts.
+        rotations = all(power_of(entries[place]) == x for place, x in xs.items())
+        pairs: dict[tuple[int, int], None] = {}
+        for _, part in split_by_facts(
+            sorted(places, key=xs.__getitem__), facts, xs, names, goes_with_x=not rotations, joins=SEEDLESS
+        ):
+            if len({xs[place] for place in part}) == len(part):  # else nobody knows which repeats which
+                pairs |= dict.fromkeys(pairwise(part))
+        yield from pairs
 
 
 def find_changes(entries: Sequence[Entry], before: int, after: int) -> Changes:

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ndengine.compare.entries import UNKNOWN, Entry, power_of
-from ndengine.settings import HOW, Settings, rotation_of
+from ndengine.compare.entries import UNKNOWN, Entry, base_of, rotation_in
+from ndengine.settings import HOW, Settings
 
 Block = Literal["numbers", "network", "how"]
 
 IN_FORCE = "geometry in force"
 # What decides the numbers once the activations are given: results that differ here can't be compared as they stand.
-NUMBERS = ("preset", "knobs.", "min_images", "categories", "split", "limit", IN_FORCE, "data", "images")
+NUMBERS = ("preset", "knobs.", "min_images", "categories", "split", "limit", IN_FORCE, "data", "image")
 # Settings that say what was asked for, of which it is told below what was done.
 NOT_IN_FORCE = ("layers", "min_images", "rotate", "rotate_seed")
+NO_SEED = "none"  # of a rotation where there is none
+# What is told by another fact, or differs from layer to layer of one result.
+SAID_OTHERWISE = ("preset", "split", "limit", IN_FORCE)
+# What explains others comes first: a checksum follows from a seed, and a file from the iteration in its name.
+IDENTITY = ("model", "weights", "weights checksum")
 # What says how a run was carried out, with what and on what.
 CARRIED_OUT = ("versions.", "machine.", "gpu", "device", *HOW, "top_images", "multiplies_bfloat16")
 
@@ -47,6 +52,8 @@ def find_differences(entries: Sequence[Entry]) -> tuple[Difference, ...]:
     columns = {name: tuple(record.get(name, UNKNOWN) for record in facts) for name in names}
     if columns.get(IN_FORCE) == columns.get("knobs.geometry"):
         columns.pop(IN_FORCE, None)  # there was no fallback, and one row says it
+    if len(set(columns.get("images", ()))) > 1:
+        columns.pop("image names", None)  # so do their names
     blocks: dict[Block, list[Difference]] = {"numbers": [], "network": [], "how": []}
     for name, values in columns.items():
         if len(set(values)) > 1:
@@ -76,12 +83,14 @@ def facts_of(entry: Entry) -> dict[str, str]:
     facts = _flat(settings)
     known = entry.provenance
     model, dataset = _table(known, "model"), _table(known, "dataset")
+    power, seed = rotation_in(entry)
     told = {
         IN_FORCE: entry.geometry,
         "min_images in force": entry.min_images,
         "images": entry.images,
-        "rotate": power_of(entry),
-        "rotate_seed": rotation_of(entry.provenance)[1] if power_of(entry) else "none",
+        "image names": entry.image_names,
+        "rotate": power,
+        "rotate_seed": seed if power else NO_SEED,
         "weights checksum": _digits(model.get("weights_sha256")),
         "input size": model.get("input_size"),
         "preprocessing": {k: v for k, v in _table(model, "preprocessing").items() if k != "note"},
@@ -90,6 +99,23 @@ def facts_of(entry: Entry) -> dict[str, str]:
         **{key: known.get(key) for key in ("versions", "machine", "gpu", "multiplies_bfloat16")},
     }
     return {**facts, **_flat({key: value for key, value in told.items() if value is not None})}
+
+
+def kin_of(entry: Entry) -> dict[str, str]:
+    """Facts that decide a result, each told once: results that agree in them differ by chance or not at all.
+
+    The weights of a row of the benchmark are told by the network that it is a state of. What is known by its content
+    is not told by its path, and drawn weights are told as such: their seed tells the rest.
+    """
+    facts = {name: value for name, value in facts_of(entry).items() if block_of(name) != "how"}
+    left_out = {*SAID_OTHERWISE, "images"}
+    if "dataset fingerprint" in facts:
+        left_out |= {"data", "dataset"}
+    if entry.weights == "random":
+        left_out.add("weights checksum")
+    facts = {name: value for name, value in facts.items() if name not in left_out} | {"model": base_of(entry)}
+    last = {name: facts.pop(name) for name in IDENTITY if name in facts}
+    return {**facts, **last}
 
 
 def block_of(name: str) -> Block:
@@ -102,7 +128,9 @@ def block_of(name: str) -> Block:
 def cautions(differences: Sequence[Difference], entries: Sequence[Entry]) -> list[str]:
     """Sentences about differences that make the numbers of results incomparable."""
     said = []
-    if any(d.name in ("dataset fingerprint", "images", "split", "limit") for d in differences):
+    # Of the same data all that was asked for (limit, split) shows in the names of the images.
+    fingerprints = {_table(entry.provenance, "dataset").get("fingerprint") for entry in entries} - {None}
+    if len(fingerprints) > 1 or len({entry.image_names for entry in entries}) > 1:
         said.append("Results were made on different images: their counts can't be compared with each other.")
     knobs = [d.name.removeprefix("knobs.") for d in differences if d.block == "numbers" and _is_knob(d.name)]
     if knobs:

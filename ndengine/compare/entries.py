@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +83,8 @@ class Entry:
         Images that a concept needed to be scored.
     images : int
         Images that were used.
+    image_names : str
+        Digits of a checksum of their names, in order.
     settings, provenance : dict
         As the result records them.
     published : Published or None
@@ -102,6 +106,7 @@ class Entry:
     units: Units
     min_images: int
     images: int
+    image_names: str
     settings: dict[str, Any]
     provenance: dict[str, Any]
     published: Published | None
@@ -176,6 +181,7 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
     """The layers of a result, all or those that are named, without the arrays that nobody compares."""
     settings, member = dissection.settings, found.member
     x, x_name = (member.x, member.x_name) if member else (None, "")
+    names = hashlib.sha256("\n".join(dissection.image_names).encode()).hexdigest()[:12]
     for name, layer in dissection.layers.items():
         if layers and name not in layers:
             continue
@@ -196,6 +202,7 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             units=units_of(layer, dissection.vocabulary),
             min_images=dissection.min_images,
             images=len(dissection.image_names),
+            image_names=names,
             settings=settings,
             provenance=dissection.provenance,
             published=published_for(settings, name),
@@ -215,10 +222,23 @@ def units_of(layer: LayerResult, vocabulary: Vocabulary) -> Units:
 
 def power_of(entry: Entry) -> float:
     """The power of the rotation that a result's units were put through; 0 without one."""
+    return rotation_in(entry)[0]
+
+
+def rotation_in(entry: Entry) -> tuple[float, int]:
+    """The power and the seed of the rotation that a result's units were put through; a power of 0 without one."""
     if "rotation" in entry.provenance:
-        return rotation_of(entry.provenance)[0]
+        return rotation_of(entry.provenance)
     row = find_row(entry.model)  # what a result of before there was rotation says of itself, which is its name
-    return float(entry.settings.get("rotate") or (row.rotate if row else 0.0) or 0.0)
+    power, seed = entry.settings.get("rotate"), entry.settings.get("rotate_seed")
+    return float((row.rotate if row else 0.0) or 0.0 if power is None else power), 1 if seed is None else int(seed)
+
+
+def base_of(entry: Entry) -> str:
+    """The network that a row of the benchmark is a rotation or an early state of; others as they are called."""
+    if find_row(entry.model) is None:
+        return entry.model
+    return re.sub(r"-(rotated|iter)-[0-9]+$", "", entry.model)
 
 
 def _results_in(folder: Path, depth: int, titles: list[str], missing: list[str], *, named: bool) -> Iterator[Found]:

@@ -9,8 +9,9 @@ from string import Formatter
 from typing import Any
 
 from ndengine.errors import SeriesError
-from ndengine.series.values import shown
+from ndengine.series.values import cut, shown
 
+WIDEST = 200  # places of a number in a text
 SUFFIXES = (".py", ".pth", ".pt", ".tar", ".safetensors", ".caffemodel", ".prototxt", ".h5")
 
 
@@ -48,7 +49,8 @@ def fields_in(text: str) -> list[str]:
         return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
     except ValueError:
         raise SeriesError(
-            f"{text!r} has a brace without its counterpart; write {{{{ and }}}} for braces that stand for themselves."
+            f"{cut(text)!r} has a brace without its counterpart; "
+            "write {{ and }} for braces that stand for themselves."
         ) from None
 
 
@@ -66,11 +68,18 @@ def fill(key: str, text: str, known: Mapping[str, Any]) -> str:
         parts.append(literal)
         if name is None:
             continue
+        if any(len(digits) > 6 or int(digits) > WIDEST for digits in re.findall(r"[0-9]+", form or "")):
+            raise SeriesError(
+                f"{key} has {{{cut(f'{name}:{form}')}}}, which is wider than a name can be; "
+                f"use {WIDEST} places at most."
+            )
         if name not in known or conversion:
-            raise SeriesError(f"{key} has {{{name}}}, which is no key of this run; use {' or '.join(sorted(known))}.")
+            raise SeriesError(
+                f"{key} has {{{cut(name)}}}, which is no key of this run; use {' or '.join(sorted(known))}."
+            )
         try:
             parts.append(format(known[name], form or ""))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise SeriesError(
                 f"{key} can't write {shown(known[name])} as {{{name}:{form}}}; use a form as in {{iteration:06d}}."
             ) from None
@@ -86,6 +95,8 @@ def word(value: Any) -> str:
     """A value as part of a folder's name: of a path the last part without its suffix."""
     if isinstance(value, list | tuple):
         return "-".join(filter(None, map(word, value)))
+    if isinstance(value, int | float):
+        return _number(value)
     text = str(value)
     file, colon, factory = text.rpartition(":")
     text = f"{_stem(file)}-{factory}" if colon else _stem(text)
@@ -94,11 +105,22 @@ def word(value: Any) -> str:
 
 def automatic_name(model: str, own: Mapping[str, Any]) -> str:
     """The model's name and what a run sets itself: text as it is, numbers behind their key."""
-    words = [word(model)]
+    return "-".join(filter(None, [word(model), *words_of(own)]))[:120].rstrip(".-_")
+
+
+def words_of(own: Mapping[str, Any]) -> list[str]:
+    """Keys and their values as parts of a name: text as it is, numbers behind their key."""
+    words = []
     for key, value in own.items():
         text = word(value)
-        words.append(text if isinstance(value, str | list) else f"{key}-{text}")
-    return "-".join(filter(None, words))[:120].rstrip(".-_")
+        words.append(text if isinstance(value, str | list | tuple) else f"{key}-{text}")
+    return words
+
+
+def _number(value: float) -> str:
+    """A number as part of a name: ``minus-1`` and not ``-1``, which would read as 1 behind a hyphen."""
+    text = str(value or abs(value))  # -0.0 and 0.0 are one number
+    return re.sub(r"[^A-Za-z0-9.]+", "-", re.sub("^-", "minus-", text)).strip("-")
 
 
 def _stem(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ndengine.errors import SeriesError, SettingsError
+from ndengine.models.zoo.rows import find_row
 from ndengine.provenance import usable_cores
 from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, without_fields, word
+from ndengine.series.groups import Draft, tell_groups
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import OPTIONS, settings_of, shown
 from ndengine.settings import Settings
 
 NAMES = ("name", "label", "group")
 OWN = (*NAMES, "x", "x-name", "iteration")  # keys of a run besides the options
+LARGEST = sys.float_info.max
 AXES = {"iteration": "training iteration", "rotate": "rotation α"}
 
 
@@ -39,13 +42,13 @@ def read_series(path: Path, instead: Mapping[str, Any] | None = None) -> Series:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SeriesError(f"{path} can't be read ({error.strerror}); name a series file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
         raise SeriesError(f"{path} is no TOML: {str(error).rstrip('.')}.") from None
     forced = {name: value for name, value in (instead or {}).items() if value is not None}
-    runs: list[SeriesRun] = []
+    drafts: list[Draft] = []
     with _naming(f"{path}"):
         tables = content.pop("run", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -57,13 +60,13 @@ def read_series(path: Path, instead: Mapping[str, Any] | None = None) -> Series:
         settings_of({key: value for key, value in content.items() if not _has_fields(value)}, path.parent)
     for number, table in enumerate(tables, start=1):
         with _naming(f"{path}, [[run]] {number}"):
-            runs += _runs_of(table, content, forced, path.parent)
-    return Series(tuple(runs), title, path)
+            drafts += _runs_of(table, content, forced, path.parent)
+    return Series(tuple(tell_groups(drafts)), title, path)
 
 
 def _runs_of(
     table: dict[str, Any], defaults: Mapping[str, Any], forced: Mapping[str, Any], folder: Path
-) -> Iterator[SeriesRun]:
+) -> Iterator[Draft]:
     own = {key: value for key, value in table.items() if key != "over"}
     _refuse_strangers(own, OPTIONS, (*OWN, "over"))
     texts = [text for value in own.values() for text in _texts_in(value)]
@@ -76,7 +79,7 @@ def _runs_of(
         yield _run({**own, **choice}, defaults, forced, folder)
 
 
-def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping[str, Any], folder: Path) -> SeriesRun:
+def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping[str, Any], folder: Path) -> Draft:
     """The run of one choice of a grid; ``chosen`` has its table's keys and the grid's."""
     given = {"model": Settings.model, "weights": Settings.weights, **defaults, **chosen}
     plain = {key: value for key, value in given.items() if not _has_fields(value)}
@@ -85,6 +88,8 @@ def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping
         if key in OPTIONS:
             options[key] = _filled(key, value, plain)
     settings = settings_of(options, folder)
+    row = find_row(settings.model)
+    settings.rotation((row.rotate, row.rotate_seed) if row else (None, None))  # a seed of nothing is refused
     for key, text in ((key, given[key]) for key in NAMES if key in given):
         if not isinstance(text, str) or not text.strip():
             raise SeriesError(f"{key} is {shown(text)}; use text.")
@@ -101,7 +106,8 @@ def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping
     telling = {key: value for key, value in chosen.items() if key in plain and key not in untold}
     family = word(without_fields(str(given["model"])))  # of networks that are called by their iteration, the same one
     x, x_name = _place_of(given, known, next((name for name in AXES if name in chosen), None))
-    return SeriesRun(
+    x_key = given.get("x", next((name for name in AXES if name in chosen), ""))
+    run = SeriesRun(
         name=fill("name", given["name"], words) if "name" in given else automatic_name(options["model"], telling),
         settings=settings,
         label=fill("label", given["label"], words) if "label" in given else "",
@@ -109,6 +115,8 @@ def _run(chosen: Mapping[str, Any], defaults: Mapping[str, Any], forced: Mapping
         x=x,
         x_name=x_name,
     )
+    told = {key: value for key, value in plain.items() if key not in ("x", "x-name", *NAMES)}
+    return Draft(run, told, x_key if isinstance(x_key, str) else "", "group" in given)
 
 
 def _place_of(given: Mapping[str, Any], known: Mapping[str, Any], usual: str | None) -> tuple[float | None, str]:
@@ -126,7 +134,7 @@ def _place_of(given: Mapping[str, Any], known: Mapping[str, Any], usual: str | N
         if key not in known:
             raise SeriesError(f"x is {key!r}, which is no key of this run; name one, or give a number.")
         value, name = known[key], name or AXES.get(key, key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
         raise SeriesError(f"x is {shown(value)}; use a number, or the name of a key that has one.")
     return float(value), name or "x"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,18 +16,21 @@ from filelock import FileLock, Timeout
 from ndengine.compare import Comparison, compare_results
 from ndengine.compare.series_record import COMPARE, read_series_record, write_series_record
 from ndengine.dissect import dissect_network
-from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, SpoolError
+from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, UnusableSpoolError
 from ndengine.progress import SILENT, Progress
 from ndengine.result_record import is_result, read_record
 from ndengine.score import Summary
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import files_of
+from ndengine.taken import changed_contents, refuse_changed_contents
 from ndengine.workspace import UNFINISHED
 
 LOCK = ".ndengine-series.lock"  # not that of a run, which would take the folder for its own
 
-State = Literal["finished", "other settings", "damaged", "interrupted", "new"]
+State = Literal["finished", "other settings", "other content", "damaged", "interrupted", "new"]
 Fate = Literal["computed", "taken", "failed", "not reached"]
+
+WHY = {"failed": "its run failed", "not reached": "its run was not reached"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class PlannedRun:
     folder : Path
         Where its result is or will be.
     state : str
-        ``finished`` (with these settings), ``other settings`` or ``damaged`` (a result that can't be taken),
-        ``interrupted`` (it goes on from what reached the disk) or ``new``.
+        ``finished`` (with these settings), ``other settings``, ``other content`` (of the files that they name) or
+        ``damaged`` (a result that can't be taken), ``interrupted`` (it goes on from what reached the disk) or ``new``.
     """
 
     run: SeriesRun
@@ -64,6 +68,8 @@ class RunOutcome:
         How long it took.
     error : str
         Why it failed, one sentence; empty otherwise.
+    traceback : str
+        Where it failed, if that was not foreseen; empty otherwise.
     summaries : dict of str to Summary
         Its layers in numbers, by name; empty where there is no result.
     """
@@ -73,6 +79,7 @@ class RunOutcome:
     fate: Fate
     seconds: float = 0.0
     error: str = ""
+    traceback: str = ""
     summaries: dict[str, Summary] = field(default_factory=dict)
 
 
@@ -100,7 +107,8 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
     ModelError, DatasetError
         If a file that a run names is missing.
     ResultError
-        If the folder holds something else, or results of other settings that ``overwrite`` does not give up.
+        If the folder holds something else, or results of other settings, data or weights that ``overwrite`` does not
+        give up.
     """
     where = f"{series.source}, " if series.source else ""
     for run in series.runs:
@@ -119,6 +127,8 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
                 f"{plan.folder} holds a dissection with other settings ({changed}); "
                 "choose another --out, or replace it with --overwrite."
             )
+        if plan.state == "other content" and not overwrite:
+            refuse_changed_contents(plan.run.settings, read_record(plan.folder).provenance, plan.folder)
     return planned
 
 
@@ -163,6 +173,11 @@ def run_series(
     outcomes: list[RunOutcome] = []
     with _claimed(out):
         planned = plan_series(series, out, overwrite=overwrite)
+        if strangers := _strangers(series, out):
+            progress.note(
+                f"{out} also holds runs that this series has not ({', '.join(strangers)}); they stay there, and "
+                "are not compared with it."
+            )
         write_series_record(out, series.title, [run.member() for run in series.runs])
         for number, plan in enumerate(planned, start=1):
             if fail_fast and any(outcome.fate == "failed" for outcome in outcomes):
@@ -185,6 +200,8 @@ def sweep_series(
 ) -> Swept:
     """Carry out a series as :func:`run_series` does, and compare its results in ``out/compare``.
 
+    A run that failed or was not reached is left out, also where an older result lies in its folder.
+
     Raises
     ------
     NdengineError
@@ -193,7 +210,8 @@ def sweep_series(
     outcomes = run_series(series, out, cache=cache, overwrite=overwrite, fail_fast=fail_fast, progress=progress)
     comparison = None
     if any(outcome.summaries for outcome in outcomes):
-        comparison = compare_results([out], Path(out) / COMPARE, progress=progress)
+        lost = {o.folder: WHY[o.fate] for o in outcomes if o.fate in WHY}  # what lies there is an older result
+        comparison = compare_results([out], Path(out) / COMPARE, left_out=lost, progress=progress)
     return Swept(tuple(outcomes), comparison)
 
 
@@ -213,13 +231,20 @@ def _carry_out(plan: PlannedRun, cache: Path, overwrite: bool, progress: Progres
     try:
         try:
             return dissect(False)
-        except (ResultError, SpoolError):
-            if not overwrite or plan.state == "new":
+        except (ResultError, UnusableSpoolError) as error:
+            # Not where the disk is full, say: beginning afresh would give up what an interrupted run goes on from.
+            result = plan.state not in ("new", "interrupted")
+            if not overwrite or not (result or isinstance(error, UnusableSpoolError)):
                 raise
             return dissect(True)
     except NdengineError as error:
-        progress.note(f"{plan.run.name} failed: {error}")
-        return RunOutcome(plan.run, plan.folder, "failed", time.monotonic() - start, str(error))
+        said, where = str(error), ""
+    except Exception as error:  # a bug costs this run, not the night's others
+        first = (str(error).strip() or "no message").splitlines()[0]
+        said = f"{type(error).__name__}: {first}; this was not foreseen, and the traceback tells where it happened."
+        where = "".join(traceback.format_exception(error))
+    progress.note(f"{plan.run.name} failed: {said}")
+    return RunOutcome(plan.run, plan.folder, "failed", time.monotonic() - start, said, where)
 
 
 def _changes(run: SeriesRun, folder: Path) -> list[str]:
@@ -230,11 +255,23 @@ def _changes(run: SeriesRun, folder: Path) -> list[str]:
 
 def _state(run: SeriesRun, folder: Path) -> State:
     try:
-        return "other settings" if _changes(run, folder) else "finished"
+        if _changes(run, folder):
+            return "other settings"
+        try:
+            return "other content" if changed_contents(run.settings, read_record(folder).provenance) else "finished"
+        except (DatasetError, OSError, KeyError, TypeError):  # the run itself will tell
+            return "finished"
     except ResultError:
         if (folder / "result.json").exists():
             return "damaged"
         return "interrupted" if (folder / UNFINISHED).is_dir() else "new"
+
+
+def _strangers(series: Series, out: Path) -> list[str]:
+    """Runs with a result in the folder of which the series there knows, and this one doesn't."""
+    found = read_series_record(out)
+    names = {run.name for run in series.runs}
+    return [m.name for m in (found[1] if found else ()) if m.name not in names and is_result(out / m.name)]
 
 
 @contextmanager
@@ -260,4 +297,5 @@ def failures(outcomes: Sequence[RunOutcome]) -> str:
     if not failed:
         return ""
     told = "; ".join(f"{outcome.run.name}: {outcome.error.rstrip('.')}" for outcome in failed)
-    return f"{len(failed)} of {len(outcomes)} runs failed ({told}); mend that, and the same command goes on."
+    runs = "run" if len(outcomes) == 1 else "runs"
+    return f"{len(failed)} of {len(outcomes)} {runs} failed ({told}); mend that, and the same command goes on."

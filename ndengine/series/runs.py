@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ndengine.compare.series_record import COMPARE, SERIES, Member
 from ndengine.errors import SeriesError
+from ndengine.series.values import cut
 from ndengine.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")  # a folder's name that every file system takes
@@ -45,7 +46,7 @@ class SeriesRun:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name.endswith(".") or self.name.lower() in TAKEN:
             raise SeriesError(
-                f"name is {self.name!r}, which can't be a run's folder; use letters, digits and . _ - "
+                f"name is {cut(self.name)!r}, which can't be a run's folder; use letters, digits and . _ - "
                 f"(120 at most), but neither {' nor '.join(TAKEN)}."
             )
         object.__setattr__(self, "label", self.label or self.name)

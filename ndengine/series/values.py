@@ -73,7 +73,10 @@ def read_option(name: str, value: Any, folder: Path) -> Any:
     if kind.startswith("float"):
         if not _is_number(value):
             raise SettingsError(f"{name} is {shown(value)}; use a number.")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise SettingsError(f"{name} is {shown(value)}; use a smaller number.") from None
     return place(name, _text(name, value), folder)
 
 
@@ -113,7 +116,16 @@ def shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return f"[{', '.join(map(shown, value))}]"
-    return "a table" if isinstance(value, dict) else repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python writes no number of more than 4,300 digits
+        return f"a number of {value.bit_length():,} bits"
+    return repr(cut(value)) if isinstance(value, str) else str(value)
+
+
+def cut(text: str, most: int = 80) -> str:
+    """A text as a sentence shows it: its beginning, where it is long."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _absolute(text: str, folder: Path) -> str:
@@ -150,4 +162,7 @@ def _size(name: str, value: Any) -> tuple[int, int]:
 def _numbers(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
         raise SettingsError(f"{name} is {shown(value)}; use three numbers, such as [0.5, 0.5, 0.5].")
-    return tuple(map(float, value))
+    try:
+        return tuple(map(float, value))
+    except OverflowError:
+        raise SettingsError(f"{name} has a number that is too large; use smaller ones.") from None

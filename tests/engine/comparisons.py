@@ -16,6 +16,7 @@ from ndengine.tally import Counts
 
 CONCEPTS = {"lamp": "object", "tree": "object", "door": "part", "red": "color"}
 CATEGORIES = ("object", "part", "color")
+IMAGES = ("a.jpg", "b.jpg")
 AREA = 100  # pixels of every concept and of every unit
 
 Unit = dict[str, int]  # pixels that a unit shares with each concept; h of them make an IoU of h / (200 - h)
@@ -91,8 +92,8 @@ def write(
         min_images=0,
         provenance=provenance or {},
         vocabulary=vocabulary(),
-        image_names=("a.jpg", "b.jpg"),
-        splits=("", ""),
+        image_names=IMAGES,
+        splits=("",) * len(IMAGES),
         image_size=(12, 16),
         label_size=(6, 8),
         layers={layer.name: layer for layer in made},

@@ -33,14 +33,36 @@ def shared() -> nn.Module:
 def breaks() -> nn.Module:
     """Its first layer, and a NaN behind it."""
     torch.manual_seed(5)
-    return nn.Sequential(shared().first, Breaks())
+    return nn.Sequential(shared().first, Breaks(float("nan")))
+
+
+def overflows() -> nn.Module:
+    """Its first layer, and an infinity behind it."""
+    return nn.Sequential(shared().first, Breaks(float("inf")))
+
+
+def nearly_overflows() -> nn.Module:
+    """Its first layer, and all units just below what can be counted behind it."""
+    return nn.Sequential(shared().first, Large())
 
 
 class Breaks(nn.Module):
-    """Puts a NaN into the third unit of a batch's last image."""
+    """Puts a value into the third unit of a batch's last image."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input with one NaN."""
+        """The input with that value."""
         x = x.clone()
-        x[-1, 2, 0, 0] = float("nan")
+        x[-1, 2, 0, 0] = self.value
         return x
+
+
+class Large(nn.Module):
+    """Makes every magnitude nearly 2^126, which a sum of several exceeds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The signs of the input, times that."""
+        return torch.where(x < 0, -1.0, 1.0) * 2.0**126 * (0.999 + 0.0009 * torch.sigmoid(x))

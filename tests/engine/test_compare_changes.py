@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comparisons import Unit, iou, write
 
 from ndengine.compare import Change, Comparison, compare_results
 from ndengine.compare.series_record import Member, write_series_record
+from ndengine.settings import PRESETS
 
 BEFORE: list[Unit] = [{"lamp": 90}, {"lamp": 50}, {"tree": 40}, {"red": 2}, {"red": 3}, {}, {"door": 30}]
 AFTER: list[Unit] = [{"lamp": 80}, {"door": 60}, {"tree": 4}, {"red": 20}, {"lamp": 6}, {}, {"door": 30}]
@@ -140,6 +142,88 @@ def test_results_of_one_network_are_placed_by_the_rotation_that_was_in_force(tmp
         "rotate_seed": ("7", "none", "7", "none", "none"),
     }
     assert comparison.warnings == ()
+
+
+def known(power: float, weights: str = "aa", images: str = "ff", seed: int = 1) -> dict[str, Any]:
+    return {
+        "rotation": {"power": power, "seed": seed},
+        "model": {"weights_sha256": weights},
+        "dataset": {"fingerprint": images, "name": "d"},
+    }
+
+
+def test_other_networks_images_or_knobs_are_other_curves(tmp_path: Path) -> None:
+    lite = {"preset": "lite", "knobs": PRESETS["lite"]}
+    kinds: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "plain": ({}, {}),
+        "weights": ({"weights": "b"}, {"weights": "x/b.pth"}),
+        "images": ({"images": "ee"}, {}),
+        "knobs": ({}, lite),
+    }
+    folders = []
+    for power in (0.0, 0.5, 1.0):
+        for name, (facts, settings) in kinds.items():
+            folders.append(tmp_path / f"{name}-{power}")
+            write(folders[-1], BEFORE, provenance=known(power, **facts), rotate=power, **settings)
+    comparison = compare_results(folders)
+    assert [curve.x for curve in comparison.curves] == [(0.0, 0.5, 1.0)] * 4
+    for curve in comparison.curves:
+        (kind,) = {comparison.entries[place].label.partition("-")[0] for place in curve.entries}
+        assert curve.group.startswith("net, ")
+        assert ("b.pth" in curve.group) == (kind == "weights")
+        assert ("dataset fingerprint ee" in curve.group) == (kind == "images")
+    assert len({curve.group for curve in comparison.curves}) == 4
+    assert pairs(comparison) == [
+        (f"{kind}-{one}", f"{kind}-{two}", "conv5") for kind in kinds for one, two in ((0.0, 0.5), (0.5, 1.0))
+    ]
+
+
+def test_fewer_images_of_the_same_data_are_another_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for power in (0.0, 0.5):
+        write(tmp_path / f"few{power}", BEFORE, provenance=known(power))
+    monkeypatch.setattr("comparisons.IMAGES", ("a.jpg", "b.jpg", "c.jpg"))
+    for power in (0.0, 0.5):
+        write(tmp_path / f"many{power}", BEFORE, provenance=known(power))
+    comparison = compare_results([tmp_path])
+    assert [curve.group for curve in comparison.curves] == ["net, 2 images", "net, 3 images"]
+
+
+def test_seeds_of_one_curve_are_repetitions(tmp_path: Path) -> None:
+    for name, power, seed, weights in (("plain", 0.0, 1, "aa"), ("h1", 0.5, 1, "aa"), ("h2", 0.5, 2, "aa"),
+                                       ("w1", 1.0, 1, "aa"), ("w2", 1.0, 2, "aa")):  # fmt: skip
+        write(tmp_path / name, BEFORE, provenance=known(power, weights, seed=seed))
+    comparison = compare_results([tmp_path / name for name in ("plain", "h1", "h2", "w1", "w2")])
+    (curve,) = comparison.curves
+    assert (curve.group, curve.x) == ("net", (0.0, 0.5, 0.5, 1.0, 1.0))
+    assert pairs(comparison) == [
+        ("plain", "h1", "conv5"),
+        ("h1", "w1", "conv5"),
+        ("plain", "h2", "conv5"),
+        ("h2", "w2", "conv5"),
+    ]
+
+
+def test_a_named_group_is_one_curve_and_units_are_paired_by_repetition(tmp_path: Path) -> None:
+    """Two trainings by seed: their checksums differ at every x, and in each of them from x to x."""
+    members = []
+    for step in (1.0, 2.0):
+        for seed in (0, 1):
+            name = f"s{seed}-{step:.0f}"
+            write(tmp_path / name, BEFORE, seed=seed, provenance=known(0.0, f"{seed}{step}"))
+            members.append(Member(name, name, "g", step, "training iteration"))
+    write_series_record(tmp_path, "", members)
+    comparison = compare_results([tmp_path])
+    assert [curve.x for curve in comparison.curves] == [(1.0, 1.0, 2.0, 2.0)]
+    assert pairs(comparison) == [("s0-1", "s0-2", "conv5"), ("s1-1", "s1-2", "conv5")]
+
+
+def test_repetitions_that_nothing_tells_apart_are_not_paired(tmp_path: Path) -> None:
+    members = []
+    for name, step in (("a", 1.0), ("b", 1.0), ("c", 2.0), ("d", 2.0)):
+        write(tmp_path / name, BEFORE)
+        members.append(Member(name, name, "g", step, "step"))
+    write_series_record(tmp_path, "", members)
+    assert compare_results([tmp_path]).changes == ()
 
 
 def test_a_network_alone_stands_on_no_curve(tmp_path: Path) -> None:

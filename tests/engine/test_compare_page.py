@@ -178,8 +178,8 @@ def test_zero_detectors_are_results_like_others(tmp_path: Path) -> None:
 
 
 def test_warnings_are_notes(tmp_path: Path) -> None:
-    write(tmp_path / "one", UNITS)
-    write(tmp_path / "two", UNITS, limit=1)
+    write(tmp_path / "one", UNITS, provenance={"dataset": {"fingerprint": "a"}})
+    write(tmp_path / "two", UNITS, provenance={"dataset": {"fingerprint": "b"}})
     page = page_of(tmp_path / "one", tmp_path / "two", out=tmp_path / "out")
     assert "Results were made on different images" in page.all("ul", class_="notes")[0].text
 

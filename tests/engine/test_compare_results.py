@@ -121,7 +121,7 @@ def test_a_series_gives_names_order_and_places(tmp_path: Path) -> None:
         ("", None, ""),
         ("", None, ""),
     ]
-    assert comparison.warnings == ("1 runs of the series have no result yet: d.",)
+    assert comparison.warnings == ("1 run of the series has no result yet: d.",)
     assert compare_results([tmp_path], title="Another").title == "Another"
 
 
@@ -230,6 +230,22 @@ def test_other_images_are_warned_of(tmp_path: Path) -> None:
     write(tmp_path / "old", UNITS)
     comparison = compare_results([tmp_path / name for name in ("one", "two", "old")])
     assert differences(comparison) == {"dataset fingerprint": ("a", "b", "not known")}
+    assert comparison.warnings[0].startswith("Results were made on different images: ")
+
+
+def test_the_same_images_are_no_other_images_because_a_limit_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"dataset": {"fingerprint": "a"}}
+    write(tmp_path / "one", UNITS, limit=3000, provenance=data)
+    write(tmp_path / "two", UNITS, provenance=data)
+    comparison = compare_results([tmp_path / "one", tmp_path / "two"])
+    assert differences(comparison) == {"limit": ("3000", "default")}
+    assert comparison.warnings == ()
+    monkeypatch.setattr("comparisons.IMAGES", ("a.jpg", "c.jpg"))
+    write(tmp_path / "three", UNITS, provenance=data)
+    comparison = compare_results([tmp_path / "two", tmp_path / "three"])
+    assert list(differences(comparison)) == ["image names"]
     assert comparison.warnings[0].startswith("Results were made on different images: ")
 
 

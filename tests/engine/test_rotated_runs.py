@@ -264,10 +264,23 @@ def test_where_the_time_went(settings: Settings, run: Run) -> None:
 
 
 def test_activations_that_are_not_finite(settings: Settings, run: Run) -> None:
-    """All units of a position are lost with one of them, so none is named."""
+    """All units of a position are lost with one of them; the one that the network lost is named."""
     broken = replace(settings, model=f"{NETS}:breaks", layers=("1",), rotate=0.5)
-    with pytest.raises(ModelError, match=r"Layer 1 gives nan on image \S+; check the weights"):
+    said = r"Layer 1 gives {} in unit 3 on image \S+; check the weights"
+    with pytest.raises(ModelError, match=said.format("nan")):
         run(broken)
+    with pytest.raises(ModelError, match=said.format("inf")):
+        run(replace(broken, model=f"{NETS}:overflows"), "infinite")
+
+
+def test_activations_that_only_a_rotation_takes_too_far(settings: Settings, run: Run) -> None:
+    large = replace(settings, model=f"{NETS}:nearly_overflows", layers=("1",))
+    run(large, "plain")
+    with pytest.raises(
+        ModelError, match=r"Layer 1 has activations on image \S+ that are too large to be rotated"
+    ) as error:
+        run(replace(large, rotate=1.0), "rotated")
+    assert "weights" not in str(error.value)
 
 
 def test_vectors_and_tokens_and_bfloat16(tmp_path: Path) -> None:

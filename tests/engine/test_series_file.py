@@ -214,6 +214,13 @@ def test_what_the_caller_says_takes_the_place_of_the_file(written) -> None:  # t
         ("[[run]]\nlayer = [1]", ": layer is [1]; use text, or a list of texts."),
         ("[[run]]\nmodel = ['a', 'b']", ": model is ['a', 'b']; use text."),
         ("[[run]]\niou-threshold = 'x'", ": iou-threshold is 'x'; use a number."),
+        ("[[run]]\nscale = nan", ": scale is nan; use the value of a white pixel, such as 1 or 255."),
+        ("[[run]]\nmean = [inf, 0, 0]", ": mean is inf,0,0; use finite numbers, one for each channel."),
+        ("[[run]]\nstd = [0, 1, 1]", ": std is 0,1,1; use positive numbers, one for each channel."),
+        ("[[run]]\nlimit = 1000000000000000000000", ": limit is 1000000000000000000000; use 2147483647 at most."),
+        ("[[run]]\nseed = 100000000000000000000", ": seed is 100000000000000000000; use a whole number from -9223"),
+        ("[[run]]\nsize = 100000000000000000000", " pixels at most."),
+        ("[[run]]\nrotate-seed = 3", ": rotate_seed is 3 and nothing is rotated; use it with --rotate."),
         ("[[run]]\nname = 'a/b'", ": name is 'a/b', which can't be a run's folder; "),
         ("[[run]]\nname = 'Compare'", ": name is 'Compare', which can't be a run's folder; "),
         ("[[run]]\nname = 'series.json'", ": name is 'series.json', which can't be a run's folder; "),
@@ -264,3 +271,84 @@ def test_the_series_of_the_documentation_are_understood(written, block: str) -> 
 
 def test_the_documentation_has_series() -> None:
     assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        (
+            "[[run]]\nover.rotate = [0, 0.5]\nover.weights = ['default', 'random']",
+            ["scenesnet-default", "scenesnet-random"] * 2,
+        ),
+        ("[[run]]\nover.rotate = [0, 1]\n[[run]]\nweights = 'random'\nover.rotate = [0.5]", ["scenesnet-default"] * 2 +
+         ["scenesnet-random"]),
+        ("[[run]]\nover.rotate = [0, 1]\nover.limit = [60, 300]", ["scenesnet-limit-60", "scenesnet-limit-300"] * 2),
+        ("[[run]]\nover.rotate = [0, 1]\nover.rotate-seed = [1, 2]", ["scenesnet"] * 4),
+        ("[[run]]\nx = 'quantile'\nover.quantile = [0.1, 0.2]\nover.overlap = ['once', 'twice']",
+         ["scenesnet-once", "scenesnet-twice"] * 2),
+        ("[[run]]\nweights = 'a/{run}-{iteration}.pth'\nover = { iteration = [1, 2], run = ['a', 'b'] }",
+         ["scenesnet-a", "scenesnet-b"] * 2),
+        ("[[run]]\nover = [{ iteration = 1, weights = 'a.pth' }, { iteration = 2, weights = 'b.pth' }]",
+         ["scenesnet"] * 2),
+        ("[[run]]\ngroup = 'mine'\nover.rotate = [0, 1]\nover.limit = [60, 300]", ["mine"] * 4),
+    ],
+    ids=["weights", "tables", "images", "rotate-seeds", "knobs", "trainings", "iterations", "named"],
+)  # fmt: skip
+def test_runs_of_different_networks_images_or_knobs_share_no_curve(  # type: ignore[no-untyped-def]
+    written, text: str, groups: list[str]
+) -> None:
+    assert [run.group for run in read_series(written(text)).runs] == groups
+
+
+def test_two_files_of_one_name_share_no_curve(written) -> None:  # type: ignore[no-untyped-def]
+    series = read_series(
+        written(
+            "[[run]]\nname = 'a{rotate}'\nmodel = 'a/net.py:build'\nover.rotate = [0, 1]\n"
+            "[[run]]\nname = 'b{rotate}'\nmodel = 'b/net.py:build'\nover.rotate = [0, 1]"
+        )
+    )
+    first, second = series.runs[0].group, series.runs[2].group
+    assert [run.group for run in series.runs] == [first, first, second, second]
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (f"[[run]]\nx = 1{'0' * 400}", "x is a number of"),
+        (f"[[run]]\nscale = 1{'0' * 400}", "scale is a number of"),
+        ("[[run]]\nname = '{seed:>99999999999999}'", "which is wider than a name can be; use 200 places at most"),
+        (f"[[run]]\nname = '{'a' * 5000}'", "which can't be a run's folder"),
+        (f"[[run]]\nname = '{{{'a' * 5000}}}'", "which is no key of this run"),
+        (f"[[run]]\nlimit = {'9' * 5000}", "is no TOML: "),
+    ],
+    ids=["x", "scale", "width", "name", "key", "digits"],
+)
+def test_what_is_far_too_large_is_a_short_sentence(written, text: str, sentence: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SeriesError) as error:
+        read_series(written(text))
+    assert sentence in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_network_of_the_benchmark_may_have_a_seed_for_its_own_rotation(written) -> None:  # type: ignore[no-untyped-def]
+    path = written("[[run]]\nmodel = 'alexnet-places205-rotated-040'\nrotate-seed = 3")
+    assert read_series(path).runs[0].settings.rotate_seed == 3
+
+
+def test_a_minus_is_told_in_names(written) -> None:  # type: ignore[no-untyped-def]
+    series = read_series(written("[[run]]\nx = 'step'\nname = 'at-{step}'\nover.step = [1, -1]"))
+    assert names(series) == ["at-1", "at--1"]
+    assert names(read_series(written("[[run]]\nover.x = [1, -1, -2.5]"))) == [
+        "scenesnet-x-1",
+        "scenesnet-x-minus-1",
+        "scenesnet-x-minus-2.5",
+    ]
+    with pytest.raises(SeriesError, match=r"two runs called 'scenesnet-rotate-0\.0'"):
+        read_series(written("[[run]]\nover.rotate = [0.0, -0.0]"))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "series.toml"
+    path.write_bytes(b"\xef\xbb\xbf[[run]]\n")
+    assert names(read_series(path)) == ["scenesnet"]

@@ -10,16 +10,26 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 
 import ndengine
 from ndengine import dissect
 from ndengine.compare.series_record import read_series_record
-from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError
+from ndengine.errors import (
+    DatasetError,
+    ModelError,
+    NdengineError,
+    ResultError,
+    SpoolError,
+    UnusableSpoolError,
+)
 from ndengine.progress import Silent
 from ndengine.series import Series, SeriesRun, failures, plan_series, run_series, sweep_series
+from ndengine.series import run as run_module
 from ndengine.series.run import LOCK
 from ndengine.settings import Settings
 from tests.engine.tinybroden import make_broden
@@ -145,7 +155,95 @@ def test_one_failure_does_not_stop_the_others(series: Series, settings: Settings
     )
     assert swept.comparison is not None
     assert len(swept.comparison.entries) == 2
-    assert swept.comparison.warnings[0] == "1 runs of the series have no result yet: broken."
+    assert swept.comparison.warnings[0] == "1 run of the series has no result yet: broken."
+
+
+def test_an_older_result_does_not_stand_for_a_run_that_failed(
+    series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run_series(series, out, cache=tmp_path / "cache")
+    runs = tuple(replace(run, settings=replace(run.settings, limit=5)) for run in series.runs)
+    original = run_module.dissect_network
+
+    def dissect_some(settings: Settings, *arguments: Any, **named: Any) -> Any:
+        if settings.seed == 1:
+            raise ModelError("The disk is on fire.")
+        return original(settings, *arguments, **named)
+
+    monkeypatch.setattr(run_module, "dissect_network", dissect_some)
+    swept = sweep_series(Series(runs), out, cache=tmp_path / "cache", overwrite=True)
+    assert [outcome.fate for outcome in swept.outcomes] == ["computed", "failed", "computed"]
+    assert swept.comparison is not None
+    assert [entry.label for entry in swept.comparison.entries] == ["seed 0", "seed 2"]
+    assert swept.comparison.warnings == ("seed 1 is left out: its run failed.",)
+    swept = sweep_series(Series(runs), out, cache=tmp_path / "cache", overwrite=True, fail_fast=True)
+    assert [outcome.fate for outcome in swept.outcomes] == ["taken", "failed", "not reached"]
+    assert swept.comparison is not None
+    assert swept.comparison.warnings[1] == "seed 2 is left out: its run was not reached."
+
+
+def test_what_nobody_foresaw_costs_one_run(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = run_module.dissect_network
+
+    def dissect_some(settings: Settings, *arguments: Any, **named: Any) -> Any:
+        return 1 / 0 if settings.seed == 1 else original(settings, *arguments, **named)
+
+    monkeypatch.setattr(run_module, "dissect_network", dissect_some)
+    outcomes = run_series(series, tmp_path / "out", cache=tmp_path / "cache")
+    assert [outcome.fate for outcome in outcomes] == ["computed", "failed", "computed"]
+    assert outcomes[1].error.startswith("ZeroDivisionError: division by zero; ")
+    assert "in dissect_some" in outcomes[1].traceback
+    assert not outcomes[0].traceback
+
+
+def test_weights_of_another_content_are_known_before_anything_runs(
+    series: Series, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, weights = tmp_path / "out", tmp_path / "w.pth"
+    namespace: dict[str, Any] = {}
+    exec(NETWORK, namespace)
+    torch.save(namespace["build"]().state_dict(), weights)
+    one = Series((series.runs[0], SeriesRun("w", replace(settings, weights=str(weights)))))
+    run_series(one, out, cache=tmp_path / "cache")
+    assert [plan.state for plan in plan_series(one, out)] == ["finished", "finished"]
+    torch.save(namespace["build"]().state_dict(), weights)
+    with pytest.raises(ResultError, match=r"out/w was made when the weights had another content.*--overwrite"):
+        run_series(one, out, cache=tmp_path / "cache")
+    assert [plan.state for plan in plan_series(one, out, overwrite=True)] == ["finished", "other content"]
+    outcomes = run_series(one, out, cache=tmp_path / "cache", overwrite=True)
+    assert [outcome.fate for outcome in outcomes] == ["taken", "computed"]
+
+
+def test_a_full_disk_costs_no_spool(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--overwrite`` gives up spools of other settings, not what a run would go on from."""
+    asked: list[bool] = []
+    errors: list[NdengineError] = []
+
+    def fail(settings: Settings, *arguments: Any, overwrite: bool, **named: Any) -> Any:
+        asked.append(overwrite)
+        raise errors[-1]
+
+    monkeypatch.setattr(run_module, "dissect_network", fail)
+    for error, expected in (
+        (SpoolError("The disk is full."), [False]),
+        (ResultError("The disk is full."), [False]),
+        (UnusableSpoolError("Other settings."), [False, True]),
+    ):
+        asked.clear()
+        errors.append(error)
+        run_series(Series(series.runs[:1]), tmp_path / "out", cache=tmp_path / "cache", overwrite=True)
+        assert asked == expected
+
+
+def test_results_of_another_series_are_told_of(series: Series, tmp_path: Path) -> None:
+    out, listener = tmp_path / "out", Listener()
+    run_series(series, out, cache=tmp_path / "cache")
+    run_series(Series(series.runs[:1]), out, cache=tmp_path / "cache", progress=listener)
+    assert (
+        f"{out} also holds runs that this series has not (s1, s2); they stay there, and are not compared with it."
+        in (listener.notes)
+    )
 
 
 def test_a_failure_may_stop_the_others(series: Series, settings: Settings, tmp_path: Path) -> None:
