@@ -151,9 +151,9 @@ def test_enumerations_by_number() -> None:
     assert network.get_submodule("it").operation == "MAX"
 
 
-def test_pools_of_torch_round_down() -> None:
-    """A fork of Caffe, for networks converted from Torch, says so in a way of its own."""
-    for options, side in ({}, 9), ({"torch_pooling": False}, 9), ({"torch_pooling": True}, 8):
+def test_forks_say_in_their_ways_that_a_pool_rounds_down() -> None:
+    ways = ({}, 9), ({"torch_pooling": False}, 9), ({"torch_pooling": True}, 8), ({"ceil_mode": False}, 8)
+    for options, side in ways:
         found = build(layer("it", "Pooling", "data", kernel_size=3, stride=2, pad=1, **options))
         assert found.shapes["it"] == (3, side, side)
 

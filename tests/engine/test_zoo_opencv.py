@@ -22,13 +22,19 @@ LARGE = ("googlenet-imagenet", "vgg16-hybrid", "resnet152-imagenet:caffe", "resn
 
 
 def in_two_layers(definition: CaffeDefinition) -> CaffeDefinition:
-    """A definition that OpenCV reads: each BN, which it does not know, as a BatchNorm and a Scale."""
+    """A definition that OpenCV reads: each BN, which it does not know, as a BatchNorm and a Scale.
+
+    That a pool rounds down it knows by the option of a fork.
+    """
 
     def layers() -> Iterator[CaffeLayer]:
         for layer in definition.layers:
             if layer.kind == "BN":
                 yield replace(layer, kind="BatchNorm")
                 yield CaffeLayer(f"{layer.name}/scale", "Scale", layer.tops, layer.tops, {"bias_term": True})
+            elif layer.options.get("round_mode") == "FLOOR":
+                options = {name: value for name, value in layer.options.items() if name != "round_mode"}
+                yield replace(layer, options=options | {"ceil_mode": False})
             else:
                 yield layer
 

@@ -133,8 +133,9 @@ def _pooling(options: Options, bottoms: Sequence[Shape]) -> Made:
     mean = options.word("pool", ("MAX", "AVE", "STOCHASTIC"))
     if mean == "STOCHASTIC":
         raise UnsupportedLayer("pool: STOCHASTIC")
-    is_torchs = options.flag("torch_pooling", False)  # so a fork of Caffe says it, for networks converted from Torch
-    ceil = options.word("round_mode", ("CEIL", "FLOOR")) == "CEIL" and not is_torchs
+    # Forks of Caffe say it in ways of their own, one of them for networks converted from Torch.
+    forks = (options.flag("ceil_mode", True), not options.flag("torch_pooling", False))
+    ceil = options.word("round_mode", ("CEIL", "FLOOR")) == "CEIL" and all(forks)
     is_global = options.flag("global_pooling", False)
     kernel = options.pair("kernel_size", 0 if is_global else None, 0 if is_global else 1)
     stride, padding = options.pair("stride", 1, 1), options.pair("pad", 0, 0)
