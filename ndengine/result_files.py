@@ -166,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     ResultError
-        If it can't be written; what lay there before is still there.
+        If it can't be written, or the text holds a file's name that is no UTF-8; what lay there before is still there.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -176,8 +176,17 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())  # the name must not outlive a power cut that the content did not
         temporary.replace(path)
+    except UnicodeEncodeError:  # a file's or folder's name, as Python reads one that is no UTF-8
+        temporary.unlink(missing_ok=True)
+        raise ResultError(
+            f"{_printable(path)} can't be written: a name in it is no UTF-8; rename that file or folder."
+        ) from None
     except OSError as error:
         _give_up(path, temporary, error)
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def sha256(path: Path) -> str:

@@ -79,7 +79,7 @@ def print_comparison(comparison: Comparison) -> None:
     rows, published = [], comparison.published_after()
     for place, e in enumerate(entries):
         s = e.summary
-        x = ["" if e.x is None else f"{e.x:g}"] if axis else []
+        x = ["" if e.x is None else f"{e.x:,.10g}"] if axis else []
         rows.append((e.label, e.layer, *x, s.unique_per_category, s.unique_top_label, s.detectors, s.units, s.dead))
         if p := published.get(place):
             empty = [""] * len(axis)

@@ -224,7 +224,7 @@ def result_folder(settings: Settings) -> Path:
     model = re.sub(r"\.prototxt(\.txt)?$", "", settings.model.rsplit("/", 1)[-1], flags=re.IGNORECASE)
     data = Path(settings.data).resolve()
     words = [model, *settings.layers, data.stem if data.suffix == ".h5" else data.name]
-    if settings.rotate:
+    if settings.rotate or (settings.rotate == 0 and re.search(r"-rotated-[0-9]+$", model)):
         words += ["rotated", str(settings.rotate).removesuffix(".0")]
     if settings.rotate_seed not in (None, 1) and settings.rotate != 0:
         words += ["seed", str(settings.rotate_seed)]

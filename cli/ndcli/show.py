@@ -38,7 +38,8 @@ def show(folder: Path, unit: int, layer: str | None, as_json: bool) -> None:
         return
     verdict = "a detector" if record["detector"] else "dead: it never varies" if record["dead"] else "no detector"
     best = f"{record['label']} ({record['category']}), IoU {record['score']:.4f}" if record["label"] else "no concept"
-    say(f"Unit {unit} of {record['layer']}: {best}; {verdict}. Threshold {record['threshold']:.6g}.")
+    rotated = f", rotated {record['rotation']}" if record["rotation"] else ""
+    say(f"Unit {unit} of {record['layer']}{rotated}: {best}; {verdict}. Threshold {record['threshold']:.6g}.")
     columns = ("category", "concept", "IoU", "intersection", "unit area", "concept area")
     cells = [
         (c["category"], c["label"], f"{c['iou']:.4f}", c["intersect"], c["activation"], c["truth"])
@@ -60,6 +61,7 @@ def unit_record(dissection: Dissection, layer: str | None, unit: int) -> dict[st
         If the layer has no such unit.
     """
     from ndengine.report.pictures import strip_name
+    from ndengine.settings import rotation_label
     from ndengine.units_table import concept_name
 
     found, vocabulary = dissection.layer(layer), dissection.vocabulary
@@ -87,6 +89,7 @@ def unit_record(dissection: Dissection, layer: str | None, unit: int) -> dict[st
     picture = dissection.folder / "report" / found.folder / strip_name(unit)
     return {
         "layer": found.name,
+        "rotation": rotation_label(dissection.provenance),
         "unit": unit,
         "category": vocabulary.categories[category] if category >= 0 else "",
         "label": concept_name(vocabulary, int(scores.best_concept[row])),

@@ -73,8 +73,9 @@ def counts_to(most: int, about: int = 5) -> tuple[int, ...]:
 def tick_text(x: float) -> str:
     """A number on an axis in few letters: 1, 0.2, 50k, 2.4M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(x) >= size * (10 if letter == "k" else 1):
-            return f"{x / size:.3g}{letter}"
+        shown = float(f"{x / size:.3g}")  # 999,500 is 1M when it is rounded
+        if abs(shown) >= (10 if letter == "k" else 1):
+            return f"{shown:.3g}{letter}"
     return f"{x:.4g}"
 
 

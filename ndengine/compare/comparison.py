@@ -171,6 +171,7 @@ def _row(entry: Entry, place: str, categories: tuple[str, ...]) -> dict[str, Cel
         "layer": entry.layer,
         "group": entry.group,
         "x": entry.x,
+        "x_name": entry.x_name,
         "model": entry.model,
         "weights": entry.weights,
         "folder": place,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ndengine.compare.series_record import Member, write_series_record
 from ndengine.result import Dissection
 from tests.cli.conftest import Invoke, write_hand_made
 
@@ -28,6 +30,33 @@ def test_results_side_by_side(invoke: Invoke, result: Dissection, two_layers: Di
         rows = list(csv.DictReader(file))
     assert [(row["label"], row["layer"]) for row in rows] == [("out", "conv3"), ("two", "conv3"), ("two", "conv4")]
     assert {row["detectors"] for row in rows} == {str(summary.detectors)}
+
+
+def test_a_place_on_an_axis_has_all_its_digits(invoke: Invoke, tmp_path: Path) -> None:
+    members = []
+    for step in (1, 2_400_818):
+        write_hand_made(tmp_path / "all" / f"s{step}", "conv3")
+        members.append(Member(f"s{step}", f"s{step}", "g", step, "training iteration"))
+    write_series_record(tmp_path / "all", "", members)
+    done = invoke("compare", tmp_path / "all")
+    assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[:3] for row in rows if row[1:2] == ["conv3"]][:2] == [
+        ["s1", "conv3", "1"],
+        ["s2400818", "conv3", "2,400,818"],
+    ]
+    with (tmp_path / "all" / "compare" / "compare.csv").open(newline="") as file:
+        assert {row["x_name"] for row in csv.DictReader(file)} == {"training iteration"}
+
+
+def test_a_name_that_is_no_utf_8_is_told_of(fails: Fails, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    try:
+        write_hand_made(folder, "conv3")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    said = fails("compare", folder, "--out", tmp_path / "compared")
+    assert "can't be written: a name in it is no UTF-8; rename that file or folder" in said
 
 
 def test_json_is_one_object(invoke: Invoke, result: Dissection, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,12 @@ def test_the_folder_of_a_result_is_named_after_what_it_holds(
     model: str, layers: tuple[str, ...], data: str, name: str
 ) -> None:
     assert options.result_folder(Settings(model=model, layers=layers, data=data)) == Path("dissections") / name
+
+
+def test_a_rotated_network_that_is_not_rotated_has_a_folder_of_its_own() -> None:
+    own = Settings(model="alexnet-places205-rotated-040")
+    assert options.result_folder(own).name == "alexnet-places205-rotated-040-scenes"
+    assert options.result_folder(replace(own, rotate=0)).name == "alexnet-places205-rotated-040-scenes-rotated-0"
 
 
 @pytest.mark.parametrize(

@@ -222,3 +222,8 @@ def test_a_run_without_arguments_dissects_what_is_built_in(
     (layer,) = json.loads(done.stdout)["layers"].values()
     assert layer["unique_top_label"] >= 5
     assert (tmp_path / "dissections" / "scenesnet-scenes" / "report" / "index.html").is_file()
+
+
+def test_a_seed_that_torch_does_not_take_is_refused(fails: Callable[..., str]) -> None:
+    message = fails("run", "--seed", 10**26, "--weights", "random", code=2)
+    assert message.startswith(f"seed is {10**26}; use a whole number from -9223372036854775808 to ")

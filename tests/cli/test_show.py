@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_show_json(invoke: Invoke, result: Dissection) -> None:
     done = invoke("show", result.folder, "--unit", 1, "--json")
     assert json.loads(done.stdout) == {
         "layer": "conv3",
+        "rotation": "",
         "unit": 1,
         "category": "object",
         "label": "lamp",
@@ -79,6 +81,16 @@ def test_show_json(invoke: Invoke, result: Dissection) -> None:
         "images": [{"name": "c.jpg", "activation": 4.5}, {"name": "a.jpg", "activation": 3.25}],
         "picture": None,
     }
+
+
+def test_show_says_that_a_result_is_rotated(
+    invoke: Invoke, result: Dissection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = replace(result, provenance={**result.provenance, "rotation": {"power": 0.6, "seed": 7}})
+    monkeypatch.setattr("ndengine.result.load", lambda folder: known)
+    first = invoke("show", result.folder, "--unit", 1).stdout.splitlines()[0]
+    assert first.startswith("Unit 1 of conv3, rotated 0.6, seed 7: lamp (object), ")
+    assert json.loads(invoke("show", result.folder, "--unit", 1, "--json").stdout)["rotation"] == "0.6, seed 7"
 
 
 def test_show_takes_the_layer_that_is_named(invoke: Invoke, two_layers: Dissection) -> None:

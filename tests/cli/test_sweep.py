@@ -71,6 +71,14 @@ def test_a_sweep_again_takes_what_is_finished(
     assert len(record["comparison"]["entries"]) == 3
 
 
+def test_what_nobody_foresaw_shows_where(invoke: Invoke, sweep: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ndengine.series.run.dissect_network", lambda *a, **k: 1 / 0)
+    done = invoke(*sweep, "--quiet")
+    assert done.exit_code == 1
+    assert done.stderr.count("Traceback (most recent call last)") == 3
+    assert "Error: 3 of 3 runs failed (seed-0: ZeroDivisionError: division by zero; " in done.stderr
+
+
 def test_an_interrupted_sweep_goes_on(
     invoke: Invoke, sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,8 +144,10 @@ def test_nothing_to_turn() -> None:
         (np.eye(3, dtype=np.float32), r"must be float64 \[U, U\], not float32 \[3, 3\]"),
         (np.empty((0, 0)), r"must be float64 \[U, U\], not float64 \[0, 0\]"),
         (np.full((2, 2), np.nan), "must be finite"),
+        (np.eye(2) * 1e-300, r"longest row of the matrix must be from 5\.42101e-20 to 1\.84467e\+19, not 1e-300"),
+        (np.eye(2) * 1e300, "longest row of the matrix must be"),
     ],
-    ids=["not square", "float32", "empty", "nan"],
+    ids=["not square", "float32", "empty", "nan", "tiny", "huge"],
 )
 def test_a_matrix_that_does_not_do(matrix: Matrix, message: str) -> None:
     with pytest.raises(ValueError, match=message):
