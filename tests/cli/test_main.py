@@ -29,7 +29,7 @@ def test_version(invoke: Invoke) -> None:
 def test_commands_are_listed_in_the_order_of_use(invoke: Invoke) -> None:
     done = invoke("--help")
     listed = [line.split()[0] for line in done.stdout.split("Commands:\n")[1].splitlines()]
-    assert listed == ["run", "show", "report", "sweep", "compare", "layers", "models", "data", "cache"]
+    assert listed == ["run", "show", "report", "sweep", "compare", "paper", "layers", "models", "data", "cache"]
 
 
 @pytest.mark.parametrize("arguments", [("dissect",), ("run", "--modle", "x"), ("show",), ("data", "unpack")], ids=str)
