@@ -21,9 +21,9 @@ from ndengine.models.registry import LoadedModel, load_model
 from ndengine.progress import Progress
 from ndengine.provenance import describe_machine
 from ndengine.result import Dissection, LayerResult, layer_folders
-from ndengine.rotation import MOST_UNITS
 from ndengine.score import check_categories
 from ndengine.settings import Settings
+from ndkernels.rotate import MOST_UNITS
 from ndkernels.sieve import rank_above
 
 FEW_IMAGES = 10  # the least number of images of a concept on data that was not built with such a rule

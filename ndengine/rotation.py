@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MOST_UNITS = 4096
+from ndkernels.rotate import MOST_UNITS
+
 COUPLED = 1e-13  # entries of V'QV above it tie two vectors to one block
 
 

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ndkernels.devices import on_gpu
-from ndkernels.rotate.naive import DIGITS, LEAST_EXPONENT, matrix_digits
+from ndkernels.rotate.naive import COARSE_DIGITS, DIGITS, LEAST_EXPONENT, MATRIX_DIGITS, ROOM
 
+MOST_UNITS = 4096
+LONGEST = 1 + 1e-9  # a row of a rotation, but for rounding
 BUFFER_BYTES = 8 << 20  # what a processor's cache holds
 GPU_BUFFER_BYTES = 128 << 20  # fewer launches
-BIAS = 127  # of a float32's exponent
-DOUBLE_BIAS = 1023
-LEAST = 2.0**-64  # of a matrix' longest row
 
 
 class Rotation:
@@ -28,38 +27,33 @@ class Rotation:
     Parameters
     ----------
     matrix : ndarray
-        ``[U, U]`` float64, finite, its longest row of 2^-64 or more: of a rotation, or another one of that scale.
+        ``[U, U]`` float64 of at most 4,096 units, with rows of length 1 or less.
     device : torch.device or str
         Where the maps are.
-
-    Attributes
-    ----------
-    digits : int
-        Binary places that the matrix is rounded to: 25 for a random rotation of 512 units.
 
     Raises
     ------
     ValueError
-        If it is not square, float64 and finite, or so small or large that its places can't be counted.
+        If the matrix is not such a one.
 
     Notes
     -----
-    An activation is rounded to 23 places below the largest of its position, the matrix to ``digits`` places. Together
-    that changes a result about as much as the roundings of a float32 product do: for normal matrices of a rotation's
-    scale by 2.4e-7 of its size with 512 units, where that changes it by 2.8e-7, and by 1.1e-6 with 4,096, where that
-    changes it by 8.0e-7.
+    The matrix is rounded to 26 binary places, the activations of a position to 27 places below their length as a
+    vector. By the inequality of Cauchy and Schwarz no part of a sum then exceeds 2^53. Both roundings together change
+    the result about as much as those of a float32 product do: by 1e-7 of its length with 512 units, where that changes
+    it by 1.5e-7, and by 3e-7 with 4,096.
     """
 
     def __init__(self, matrix: NDArray[np.float64], device: torch.device | str = "cpu") -> None:
-        if matrix.dtype != np.float64 or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        if matrix.dtype != np.float64 or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"the matrix must be float64 [U, U], not {matrix.dtype} {list(matrix.shape)}")
-        if not np.isfinite(matrix).all():
-            raise ValueError("the matrix must be finite")
-        longest = float(np.abs(matrix).sum(1).max())
-        if not LEAST <= longest <= 1 / LEAST:  # a place's unit must be a double's, exactly
-            raise ValueError(f"the longest row of the matrix must be from {LEAST:g} to {1 / LEAST:g}, not {longest:g}")
-        self.digits = matrix_digits(matrix)
-        self._whole = torch.from_numpy(np.rint(np.ldexp(matrix, self.digits))).to(device)
+        if not 1 <= len(matrix) <= MOST_UNITS:
+            raise ValueError(f"the matrix must have 1 to {MOST_UNITS} rows, not {len(matrix)}")
+        if not np.linalg.norm(matrix, axis=1).max() <= LONGEST:  # nor NaN
+            raise ValueError("the matrix must have rows of length 1 or less")
+        # Whole numbers but for a power of two, which changes no rounding; so are the activations.
+        rounded = np.ldexp(np.rint(np.ldexp(matrix, MATRIX_DIGITS)), -MATRIX_DIGITS)
+        self._matrix = torch.from_numpy(rounded).to(device)
 
     def apply(self, maps: Tensor) -> None:
         """Turn maps in place; beside them it takes 20 MB, on a GPU 16 times as much.
@@ -74,7 +68,7 @@ class Rotation:
         ValueError
             If shape or type do not fit.
         """
-        units = len(self._whole)
+        units = len(self._matrix)
         if maps.dim() != 4 or maps.shape[1] != units or maps.dtype != torch.float32 or not maps.is_contiguous():
             raise ValueError(
                 f"maps must be contiguous float32 [N, {units}, h, w], not {maps.dtype} {list(maps.shape)} "
@@ -91,12 +85,28 @@ class Rotation:
                 self._turn(flat[image : image + images, :, cell : cell + stretch])
 
     def _turn(self, part: Tensor) -> None:
-        # Powers of two are made of their bits: a GPU's pow may round. What is below 2^exponent has bits below its own.
-        bits = part.abs().amax(1, keepdim=True).view(torch.int32) >> 23
-        exponent = bits.clamp_(min=LEAST_EXPONENT + BIAS - 1) - (BIAS - 1)
-        part.mul_((DIGITS - exponent + BIAS << 23).view(torch.float32)).round_()
+        places = DIGITS - _length_exponent(part)
+        part.mul_(_power_of_two(places)).round_().mul_(_power_of_two(-places))
         columns = part.new_empty(part.transpose(0, 1).shape, dtype=torch.float64).copy_(part.transpose(0, 1))
-        turned = (self._whole @ columns.flatten(1)).view(columns.shape)
-        unit = (exponent.long() - (DIGITS + self.digits) + DOUBLE_BIAS << 52).view(torch.float64)
-        turned *= unit.transpose(0, 1)
+        turned = (self._matrix @ columns.flatten(1)).view(columns.shape)
         part.copy_(turned.transpose(0, 1)).add_(0)  # a sum of zeros is -0 in some orders
+
+
+def _length_exponent(part: Tensor) -> Tensor:
+    """For each position of ``[B, U, k]`` an exponent ``[B, 1, k]`` int32; see ``naive.py``."""
+    coarse = part.abs()
+    largest = _exponent(coarse.amax(1, keepdim=True)).clamp_(min=LEAST_EXPONENT)
+    coarse.mul_(_power_of_two(COARSE_DIGITS - largest)).ceil_().square_()
+    # Zeros give no exponent to speak of, NaN one that is out of range.
+    squares = _exponent(coarse.sum(1, keepdim=True) * float(ROOM)).clamp_(0, 2 * COARSE_DIGITS + 13)
+    return torch.maximum(largest, largest - COARSE_DIGITS + (squares + 1 >> 1))
+
+
+def _exponent(values: Tensor) -> Tensor:
+    """The exponents that 2 takes to exceed values of 0 or more; of subnormal ones, at least -126."""
+    return (values.view(torch.int32) >> 23) - 126
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """2 to an exponent from -126 to 127, of its bits: a GPU's ``pow`` may round."""
+    return (exponent + 127 << 23).view(torch.float32)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.linalg import fractional_matrix_power, schur
 from scipy.stats import kstest
 
-from ndengine.rotation import MOST_UNITS, find_planes, random_rotation, rotation_power
+from ndengine.rotation import find_planes, random_rotation, rotation_power
+from ndkernels.rotate import MOST_UNITS
 
 Matrix = NDArray[np.float64]
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
