@@ -25,7 +25,7 @@ MOST_READS = 10_000  # blobs that all layers read, each time counted; ResNet-152
 IMAGE_CHANNELS = (3, 1)
 SHOWN = 3  # inputs named in an error
 _RELUS = ("ReLU", "PReLU", "ELU")
-_NORMS = ("BatchNorm", "BN", "Scale", "Bias")
+_UNCHANGED = ("Dropout", "Split")  # as in a trained network
 # What may put out its input itself, or a view of it: the two share their memory.
 _PASSING = (modules.Split, modules.Dropout, modules.Flatten, modules.Power)
 
@@ -114,27 +114,31 @@ class CaffeNetwork(nn.Module):
         return state
 
     def default_layer(self) -> str:
-        """The last blob with positions that a convolution has named and a ReLU follows; empty where there is none.
+        """The last blob with positions that a ReLU leaves, or a concatenation of such ones; empty where there is none.
 
-        Heads of detectors have no ReLU; only where nothing has one, the last convolution is taken.
+        So the end of a block and not a branch of it: ``res5c``, ``inception_5b/output``. Heads of detectors have no
+        ReLU; only where nothing has one, the last convolution is taken.
         """
-        followed: set[str] = set()  # blobs that a ReLU reads, behind a batch norm or not
+        rectified: dict[str, None] = {}  # in the order of writing
         last = ""
-        for layer in reversed(self.definition.layers):
-            tops = set(layer.tops)
-            if layer.kind in _RELUS:
-                followed.update(layer.bottoms)
-            elif layer.kind in _NORMS and tops & followed:
-                followed.update(layer.bottoms[:1])
-            elif layer.kind == "Convolution" and layer.tops and layer.tops[0] in self._aliases:
-                shape = self.shapes[layer.tops[0]]
-                if len(shape) == 3 and shape[1] * shape[2] > 1:
-                    last = last or layer.tops[0]
-                    if tops & followed:
-                        return layer.tops[0]
-            if not tops & set(layer.bottoms):
-                followed -= tops  # a blob of that name before this layer is another one
-        return last
+        for layer in self.definition.layers:
+            wanted = [blob for blob in layer.tops if blob in self._aliases and self._has_positions(blob)]
+            is_rectified = layer.kind in _RELUS or (
+                layer.kind == "Concat" and all(blob in rectified for blob in layer.bottoms)
+            )
+            if layer.kind in _UNCHANGED and layer.tops == layer.bottoms:
+                continue
+            for blob in layer.tops:
+                rectified.pop(blob, None)
+            if is_rectified:
+                rectified.update(dict.fromkeys(wanted))
+            elif layer.kind == "Convolution":
+                last = next(iter(wanted), last)
+        return next(reversed(rectified), last)
+
+    def _has_positions(self, blob: str) -> bool:
+        shape = self.shapes[blob]
+        return len(shape) == 3 and shape[1] * shape[2] > 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Run all layers.
