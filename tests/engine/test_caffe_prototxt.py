@@ -69,6 +69,7 @@ def test_messages_in_all_their_brackets() -> None:
     )
     assert [message.value("b") for message in whole.messages("a")] == [1, 2, 3, 4, 5, 6]
     assert whole.values("c") == (7, 8)
+    assert "c" not in parse_text("c: []", "net").fields
     assert parse_text("[some.ext/of.a-type]: 1 a: 2", "net").value("a") == 2
 
 
@@ -246,6 +247,7 @@ REFUSED = {
     "both": ("layer { name: 'a' } layers { name: 'b' }", "both `layer` and `layers`"),
     "solver": ("net: 'train.prototxt' base_lr: 0.1", "the settings of a training"),
     "nothing": ("name: 'x'", "no layers"),
+    "shapes without inputs": ("input: [] input_shape { dim: 1 } layer { }", "0 inputs and 1 shapes"),
     "inputs without shapes": ("input: 'data' layer { name: 'a' }", "1 inputs and 0 shapes"),
     "three sides": ("input: 'data' input_dim: 1 input_dim: 3 input_dim: 8 layer { }", "3 input_dim for 1 inputs"),
     "shapes twice": ("input: 'd' input_dim: 1 input_shape { dim: 1 } layer { }", "both input_dim and input_shape"),
