@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -12,12 +13,14 @@ from ndcli.terminal import print_json, print_table
 
 @click.command()
 @options.model_options
+@options.cache_option
 @options.json_option
-def layers(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
+def layers(model: str, size: tuple[int, int] | None, cache: Path, as_json: bool) -> None:
     """List the layers of a network that --layer takes.
 
     Each with its alias, its units, the size of their maps, and its receptive field in input pixels: size, stride
-    and the offset of the first one; rows x columns where they differ.
+    and the offset of the first one; rows x columns where they differ. Weights of a network of the benchmark that
+    lie in the cache folder decide what its layers are called.
 
     \b
     Examples:
@@ -26,7 +29,7 @@ def layers(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     """
     from ndengine.models import list_layers
 
-    rows = list_layers(model, size)
+    rows = list_layers(model, size, cache=cache)
     if as_json:
         print_json({"model": model, "layers": rows})
         return

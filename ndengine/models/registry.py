@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,7 +131,7 @@ def load_model(
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
-    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
+    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace, built.listed)
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
         source = weights if built.state is None else built.weights
@@ -157,10 +158,14 @@ def _spare(network: CaffeNetwork) -> set[str]:
     return {name.replace(".", "_") for name in network.missing}
 
 
-def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
-    """A network with whatever weights come at no cost, and the input size that it was made for."""
+def load_architecture(model: str, cache: Path | None = None) -> tuple[nn.Module, tuple[int, int] | None]:
+    """A network with whatever weights come at no cost, and the input size that it was made for.
+
+    Of a network of the benchmark it is that of the weights in the cache folder, if they are there: files of other
+    origins name their layers otherwise.
+    """
     is_factory = ":" in model and not model.startswith("timm:")
-    built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
+    built = _build(model, Asked("default" if is_factory else "none"), 0, cache or Path(os.devnull), SILENT)
     return built.module, built.size
 
 

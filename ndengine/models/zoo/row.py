@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ndengine.models.caffe.definition import CaffeDefinition
 from ndengine.models.zoo.files import Edition
@@ -77,6 +78,11 @@ class Row:
     def is_published(self) -> bool:
         """Whether its weights can be fetched."""
         return any(edition.is_published for edition in self.editions)
+
+    def servers(self) -> list[str]:
+        """Hosts from which its weights can be fetched, in the order in which they are asked."""
+        urls = [url for edition in self.editions for url in edition.weights.urls]
+        return list(dict.fromkeys(urlsplit(url).netloc for url in urls))
 
     def definition(self, naming: str = "") -> CaffeDefinition:
         """Its definition, by the names of one of its editions; by those of the first where none is named."""
