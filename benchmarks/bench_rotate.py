@@ -24,6 +24,7 @@ from ndkernels.rotate import Rotation, naive
 
 UNITS = (256, 512, 1024, 2048, 4096)
 BATCH, SIDE = 32, 14  # images a batch, as in a run, and positions each way
+MAPS = BATCH * 1024  # a batch's maps, for layers of more than 1,024 units
 CHECKED = 8  # positions a batch that are compared with the definition, which takes them one by one
 ONCE = 2048  # units from which a matrix is timed in one turn
 ALPHA = 0.6
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     threads, products, matrices = sorted({1, args.threads}), [], []
     for units in (8, 24) if args.quick else UNITS:
         matrix = rotation_power(units, ALPHA, 0)
-        batch, side = (2, 4) if args.quick else (BATCH, SIDE)
+        batch, side = (2, 4) if args.quick else (min(BATCH, MAPS // units), SIDE)
         maps = torch.randn((batch, units, side, side), generator=torch.Generator().manual_seed(0)).relu_()
         checked = check_maps(matrix, maps, threads)
         rows = measure(map_ways(matrix, maps, threads), args.repeats, {"times_single": f"{SINGLE}, 1 thread"})
