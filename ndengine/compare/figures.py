@@ -11,7 +11,8 @@ from markupsafe import Markup
 from ndengine.compare.axes import Axis, axis_for, counts_to, tick_text
 from ndengine.compare.curves import Curve
 from ndengine.report.figures import colours
-from ndengine.report.svg import dot, length_of, line, rect, shorten, shorten_inside, svg, text_at
+from ndengine.report.labels import shorten_apart
+from ndengine.report.svg import dot, length_of, line, rect, shorten, svg, text_at
 
 LINE = 15  # pixels between two labels, so that neither touches the other
 
@@ -45,16 +46,17 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str], *, copy: str 
     copy : str
         Tells the figures of one page apart, where there are several.
     """
-    names = [shorten_inside(side.label, 28) for side in sides]
-    label = 10 + round(8 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6]))
+    names = shorten_apart([side.label for side in sides], 32)
+    unders = shorten_apart([side.under for side in sides], 34)
+    label = 10 + round(8 * max([*map(len, names), *(len(under) * 0.9 for under in unders), 6]))
     width, row, thick = 380, 46, 13
     most = max((sum(c.values()) for side in sides for c in (side.per_category, side.top_label or {})), default=0)
     shades = colours(categories)
     parts, sentences = [], []
-    for place, (side, name) in enumerate(zip(sides, names, strict=True)):
+    for place, (side, name, under) in enumerate(zip(sides, names, unders, strict=True)):
         y = place * row + 4
         parts.append(text_at(label - 10, y + 13, name, "name", anchor="end", full=side.label))
-        parts.append(text_at(label - 10, y + 28, shorten(side.under, 34), "name under", anchor="end", full=side.under))
+        parts.append(text_at(label - 10, y + 28, under, "name under", anchor="end", full=side.under))
         schemes = [("outline", "per-category", side.per_category, y)]
         if side.top_label is not None:
             schemes.append(("solid", "top-label", side.top_label, y + thick + 3))

@@ -236,7 +236,8 @@ def _pair(comparison: Comparison, changes: Changes, folder: Path, colours: Mappi
         shades = (colours.get(change.before[1], "none"), colours.get(change.after[1], "none"))
         units.append(Unit(change, hrefs[0], hrefs[1], shades))
     shift = "" if changes.shift is None else f"{changes.shift[0]:.2g} in the median, {changes.shift[1]:.2g} at most"
-    return Pair(changes, before.label, after.label, before.layer, shift, units, len(changes.rows) - len(units))
+    layer = comparison.layer_of(changes)
+    return Pair(changes, before.label, after.label, layer, shift, units, len(changes.rows) - len(units))
 
 
 def _last(text: str) -> str:

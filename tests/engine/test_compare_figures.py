@@ -185,6 +185,18 @@ def test_sides_have_both_schemes_in_proportion() -> None:
     assert "<two>, conv4, top-label" not in description
 
 
+def test_long_names_of_runs_stay_different() -> None:
+    names = [f"alexnet-places205-rotate-{power}-rotate-seed-{seed}" for power in (0.5, 1.0) for seed in (1, 2)]
+    layers = [f"{'encoder.' * 5}{end}" for end in ("attention", "output")]
+    sides = [Side(name, layer, {"object": 1}, {"object": 1}) for name in names for layer in layers]
+    root = parse(sides_figure(sides, CATEGORIES))
+    shown = [e for e in of_class(root, "name") if e.tag == "text"]
+    told = {(one[-1].tail or "", two[-1].tail or "") for one, two in zip(shown[::2], shown[1::2], strict=True)}
+    assert len(told) == 8
+    assert [e.findtext("title") for e in shown] == [text for side in sides for text in (side.label, side.under)]
+    assert float(root.get("width") or "nan") < 760
+
+
 def test_figures_of_nothing_are_empty_not_errors() -> None:
     assert not of_class(parse(sides_figure([], [])), "solid")
     assert not of_class(parse(sides_figure([Side("a", "b", {}, {})], ["object"])), "solid")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.caffe import modules
 from ndengine.models.caffe.blobs import tensors_of
-from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
+from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer, path_of
 from ndengine.models.caffe.makers import MOST_PARAMETERS, MOST_VALUES, Shape, check_values, make_layer
 from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short
 
@@ -83,10 +83,7 @@ class CaffeNetwork(nn.Module):
 
         A name with ``/`` is also known with ``-``, as in the released results: ``inception_5b-output``.
         """
-        spelled = {name.replace("/", "-"): path for name, path in self._aliases.items()}
-        pairs = self.definition.synonyms.items()
-        others = {name: self._aliases[blob] for name, blob in pairs if blob in self._aliases}
-        return others | spelled | self._aliases
+        return self.definition.spell(self._aliases)
 
     def state_of(self, blobs: Mapping[str, Sequence[Tensor]]) -> State:
         """A state dict from a caffemodel's blobs, in this network's names and shapes.
@@ -316,7 +313,7 @@ class _Builder:
 
     def _path(self, name: str) -> str:
         """A name for a module: without dots, which part paths, and not one that modules use for themselves."""
-        name = name.replace(".", "_") or "layer"
+        name = path_of(name) or "layer"
         path = name
         while path in self._network._modules or hasattr(self._network, path):
             self._repeats[name] = self._repeats.get(name, 1) + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ndengine.errors import ModelError
 from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
-from ndengine.models.caffe.definition import CaffeDefinition
+from ndengine.models.caffe.definition import CaffeDefinition, path_of
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.options import short
 from ndengine.models.caffe.prototxt import Prototxt, read_prototxt
@@ -122,7 +122,7 @@ def _define(row: Row, asked: Asked, said: Prototxt | None, naming: str) -> Caffe
 
 def _spellings(name: str) -> tuple[str, str]:
     """A layer's name, and as keys of state dicts write it, in which dots part modules."""
-    return name, name.replace(".", "_")
+    return name, path_of(name)
 
 
 def _name(state: State, network: CaffeNetwork, row: Row, source: str) -> State:

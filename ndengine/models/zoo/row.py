@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ndengine.models.caffe.definition import CaffeDefinition
+from ndengine.models.caffe.definition import CaffeDefinition, path_of
 from ndengine.models.zoo.files import Edition
 from ndengine.models.zoo.published import Published
 
@@ -95,15 +95,18 @@ class Row:
         return replace(definition, synonyms={a: b for a, b in pairs if a not in blobs and b in blobs})
 
     def published_at(self, layer: str) -> Published | None:
-        """What was released of a layer, by any of its names; None where another layer was dissected, or none."""
-        if self.published is None or not self._names(layer) & self._names(self.published.layer):
-            return None
-        return self.published
+        """What was released of a layer, by any of its names; None where another layer was dissected, or none.
 
-    def _names(self, layer: str) -> set[str]:
-        """All names of a layer, as names of files write them."""
-        pairs = [{a, b} for a, b in self.same.items() if layer in (a, b)]
-        return {name.replace("/", "-") for name in {layer}.union(*pairs)}
+        A name means the blob of that name, which is what its last layer leaves there, else the layer.
+        """
+        known = self.published
+        if known is None:
+            return None
+        for naming in self.definers:
+            writers = self.definition(naming).writers()
+            if writers.get(layer, path_of(layer)) == writers.get(known.layer, path_of(known.layer)):
+                return known
+        return None
 
     def record(self, cache: Path) -> dict[str, Any]:
         """The row as plain JSON values, with what the cache folder has of it."""
