@@ -18,7 +18,15 @@ MOST_AXES = 32  # Caffe's own limit
 UNLABELLED = ("Input", "DummyData")  # of other layers of data the second blob holds labels
 _TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
 
-# The types of 2014, by which layers were told before they had names of their own.
+# The types of 2014, by which layers were told before they had names of their own, each at the place of its number.
+_V1_NUMBERS = (
+    *("NONE", "ACCURACY", "BNLL", "CONCAT", "CONVOLUTION", "DATA", "DROPOUT", "EUCLIDEAN_LOSS", "FLATTEN"),
+    *("HDF5_DATA", "HDF5_OUTPUT", "IM2COL", "IMAGE_DATA", "INFOGAIN_LOSS", "INNER_PRODUCT", "LRN"),
+    *("MULTINOMIAL_LOGISTIC_LOSS", "POOLING", "RELU", "SIGMOID", "SOFTMAX", "SOFTMAX_LOSS", "SPLIT", "TANH"),
+    *("WINDOW_DATA", "ELTWISE", "POWER", "SIGMOID_CROSS_ENTROPY_LOSS", "HINGE_LOSS", "MEMORY_DATA", "ARGMAX"),
+    *("THRESHOLD", "DUMMY_DATA", "SLICE", "MVN", "ABSVAL", "SILENCE", "CONTRASTIVE_LOSS", "EXP", "DECONVOLUTION"),
+)
+# Those of them whose present spelling is not that of their words.
 _V1_TYPES = {
     "ABSVAL": "AbsVal",
     "BNLL": "BNLL",
@@ -142,8 +150,16 @@ def _layers(net: Message) -> list[tuple[Message, str]]:
                 f"{net.source} is in Caffe's first format, of 2013, at line {message.line}; bring it up to date with "
                 "Caffe's tool upgrade_net_proto_text."
             )
-    kinds = [message.text("type") for message in new] + [_modern(message.text("type")) for message in old]
+    kinds = [message.text("type") for message in new] + [_modern(_old_type(message)) for message in old]
     return list(zip([*new, *old], kinds, strict=True))
+
+
+def _old_type(message: Message) -> str:
+    """The type of a layer of 2014, which was an enumeration's word and may so be given by its number."""
+    number = message.value("type")
+    if isinstance(number, str) or number is None:
+        return message.text("type")
+    return _V1_NUMBERS[message.whole_number("type", 0, 0, len(_V1_NUMBERS) - 1)]
 
 
 def _modern(kind: str) -> str:
