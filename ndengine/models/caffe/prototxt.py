@@ -9,6 +9,7 @@ from pathlib import Path
 from ndengine.errors import ModelError
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
 from ndengine.models.caffe.options import MOST
+from ndengine.models.caffe.state import read_state
 from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
@@ -59,7 +60,8 @@ class Prototxt:
     Attributes
     ----------
     definition : CaffeDefinition
-        The network of the phase TEST, without losses and labels; layers of data have become inputs.
+        The network of the phase TEST, without losses and labels; layers of data have become inputs. Stages and level
+        are those of the file's ``state``; in a file without one, ``deploy`` is the stage if a rule names it.
     mean : tuple of float
         Of each input channel, in the units of pixels of 0 to 255; empty where it is not given.
     factor : float
@@ -109,12 +111,15 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
     """
     net = parse_text(text, source)
     layers = _layers(net)
+    state = read_state(net, [message for message, _ in layers])
     inputs = _net_inputs(net)
     transform = Message(source, 1)
     mean_file = ""
-    kept = []
+    kept, other_stages = [], []
     for message, kind in layers:
-        if not _is_in_test(message):
+        if not state.has_layer(message):
+            if "bottom" not in message.fields and state.lacks_stage_of(message):
+                other_stages.append(message.text("name") or kind)
             continue
         layer = _layer(message, kind)
         if kind == "Input" or (kind.endswith("Data") and not layer.bottoms):
@@ -131,7 +136,8 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
             continue
         kept.append(layer)
     mean, factor = _mean(transform)
-    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor, mean_file)
+    definition = CaffeDefinition(net.text("name"), inputs, tuple(kept), other_stages=tuple(other_stages))
+    return Prototxt(definition, mean, factor, mean_file)
 
 
 def _layers(net: Message) -> list[tuple[Message, str]]:
@@ -174,24 +180,6 @@ def _layer(message: Message, kind: str) -> CaffeLayer:
 
 def _options_name(kind: str) -> str:
     return _OPTIONS.get(kind, f"{kind.lower()}_param")
-
-
-def _is_in_test(message: Message) -> bool:
-    """Whether a layer runs behind training: one of its `include` rules holds, or no `exclude` rule does."""
-    include, exclude = message.messages("include"), message.messages("exclude")
-    if include and exclude:
-        fail(message.source, message.line, "the layer has both include and exclude")
-    return any(map(_holds, include)) if include else not any(map(_holds, exclude))
-
-
-def _holds(rule: Message) -> bool:
-    """Whether a rule holds in the phase TEST, at level 0 and without any stage."""
-    phase = rule.value("phase")
-    if phase is not None and phase not in ("TRAIN", "TEST", 0, 1):
-        fail(rule.source, rule.line, f"phase is {phase!r:.40}, and neither TRAIN nor TEST")
-    if phase in ("TRAIN", 0) or "stage" in rule.fields:
-        return False
-    return rule.whole_number("min_level", 0, -MOST - 1, MOST) <= 0 <= rule.whole_number("max_level", 0, -MOST - 1, MOST)
 
 
 def _net_inputs(net: Message) -> dict[str, tuple[int, ...]]:
