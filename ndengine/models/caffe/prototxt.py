@@ -11,6 +11,7 @@ from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
 from ndengine.models.caffe.options import MOST
 from ndengine.models.caffe.state import read_state
 from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
+from ndengine.models.regular import is_irregular
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
 MOST_LAYERS = 10_000
@@ -82,9 +83,11 @@ def read_prototxt(path: Path) -> Prototxt:
     Raises
     ------
     ModelError
-        If the file is missing, breaks the text format (the line is named), is in Caffe's first format, or holds
-        no network.
+        If the file is missing or no regular one, breaks the text format (the line is named), is in Caffe's first
+        format, or holds no network.
     """
+    if is_irregular(path):
+        raise ModelError(f"{path} can't be read (it is no regular file); give --model an existing prototxt.")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
