@@ -38,8 +38,21 @@ def list_layers(model: str, size: tuple[int, int] | None = None, *, cache: Path 
     ModelError
         If the model is unknown or has no layers at this size.
     """
+    return list_layers_and_missing(model, size, cache=cache)[0]
+
+
+def list_layers_and_missing(
+    model: str, size: tuple[int, int] | None = None, *, cache: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The list of :func:`list_layers`, and what is not in it as it can't be computed: names, each with the reason.
+
+    Those are layers of a Caffe network whose types are not supported, and the layers and blobs that depend on them;
+    other networks have none.
+    """
+    from ndengine.models.aliases import missing_layers
     from ndengine.models.layers import list_layers as list_rows
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
     module, own = load_architecture(model, cache)
-    return [row.record() for row in list_rows(module, size or own or USUAL_SIZE, model)]
+    rows = list_rows(module, size or own or USUAL_SIZE, model)
+    return [row.record() for row in rows], dict(missing_layers(module))

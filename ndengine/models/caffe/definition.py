@@ -46,12 +46,15 @@ class CaffeDefinition:
         In the order in which they run.
     synonyms : mapping of str to str
         Other names for blobs.
+    other_stages : tuple of str
+        Layers that read nothing, and may so be inputs, and were left out because they belong to other stages.
     """
 
     name: str
     inputs: Mapping[str, tuple[int, ...]]
     layers: tuple[CaffeLayer, ...]
     synonyms: Mapping[str, str] = field(default_factory=dict)
+    other_stages: tuple[str, ...] = ()
 
     def writers(self) -> dict[str, str]:
         """Blob, by any of its names, to the path of the layer that writes it last, were all of them built."""

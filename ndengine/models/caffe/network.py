@@ -16,7 +16,7 @@ from ndengine.models.caffe import modules
 from ndengine.models.caffe.blobs import tensors_of
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer, path_of
 from ndengine.models.caffe.makers import MOST_PARAMETERS, MOST_VALUES, Shape, check_values, make_layer
-from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short
+from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short, some
 
 State = dict[str, Tensor]
 
@@ -255,9 +255,12 @@ class _Builder:
             named = [f"{short(name)} [{'x'.join(map(str, inputs[name]))}]" for name in islice(inputs, SHOWN)]
             more = f" and {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else ""
             given = ", ".join(named) + more
+            others = self._network.definition.other_stages
+            left_out = f", and left out because of their stage are {some(others)}" if others else ""
+            or_stage = ', or state { stage: "..." } with the stage of one that was left out' if others else ""
             raise ModelError(
-                f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}); give it "
-                "input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }."
+                f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}{left_out}); give "
+                f"it input_shape {{ dim: 1 dim: 3 dim: 224 dim: 224 }}{or_stage}."
             )
         shape = tuple(inputs[found[0]][1:])
         try:
