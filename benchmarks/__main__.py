@@ -23,6 +23,7 @@ SCRIPTS = (
     ("labels", "bench_labels", ()),
     ("grid", "bench_grid", ()),
     ("pixels", "bench_pixels", ()),
+    ("rotate", "bench_rotate", ()),
     ("compile", "bench_compile", ()),
     ("run", "bench_run", ("squeezenet",)),
     ("run", "bench_run", ("vgg16", "--images", "238")),

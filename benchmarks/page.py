@@ -14,6 +14,7 @@ from benchmarks import (
     bench_grid,
     bench_labels,
     bench_pixels,
+    bench_rotate,
     bench_run,
     bench_scaling,
     bench_sieve,
@@ -79,6 +80,11 @@ SECTIONS = (
     Section("Labels", "labels", bench_labels.show),
     Section("Masks", "grid", bench_grid.show),
     Section("Pixels", "pixels", bench_pixels.show),
+    Section(
+        "Rotations", "rotate", bench_rotate.show,
+        "Whole numbers make a product that is the same for any batch size and number of threads; plain products are "
+        "rounded at every addition.",
+    ),
     Section("Compilation", "compile", bench_compile.show),
     Section(
         "Whole runs against the bare forward pass", "run-*", bench_run.show,

@@ -225,7 +225,13 @@ class Probe:
                 raise
             except RuntimeError as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                height, width = batch.shape[2:]
+                count, (height, width) = len(batch), batch.shape[2:]
+                if "allocate memory" in first:  # a processor's; there is no type of its own for it
+                    said = first.rpartition("llocator: ")[2].partition(". Error code")[0]
+                    raise ModelError(
+                        f"{count} image{'s' if count > 1 else ''} of {height}x{width} at a time take the network more "
+                        f"memory than there is ({said}); try a smaller {'--batch-size or ' if count > 1 else ''}--size."
+                    ) from error
                 remedy = "--precision float32, or another --size" if half else "another --size"
                 raise ModelError(f"The network fails on images of {height}x{width} ({first}); try {remedy}.") from error
         with torch.inference_mode():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 import shlex
@@ -58,9 +59,19 @@ def help_text(path: tuple[str, ...]) -> str:
 
 
 def generated() -> str:
-    """The help of all commands as Markdown."""
-    blocks = [f"### `{title(path)}`\n\n```text\n{help_text(path).rstrip()}\n```\n" for path in ALL]
+    """The help of all commands as Markdown, folded up below what each is for."""
+    blocks = [
+        f"<details>\n<summary><code>{title(path)}</code> – {purpose(path)}</summary>\n\n"
+        f"```text\n{help_text(path).rstrip()}\n```\n\n</details>\n"
+        for path in ALL
+    ]
     return "\n".join(blocks)
+
+
+def purpose(path: tuple[str, ...]) -> str:
+    """The first sentence of a command's help."""
+    paragraph = inspect.cleandoc((ALL[path].help or "").replace("\b", "")).strip().split("\n\n")[0]
+    return html.escape(" ".join(paragraph.split()), quote=False)
 
 
 def replaced(text: str) -> str:

@@ -110,7 +110,8 @@ def _print_changes(comparison: Comparison) -> None:
     cells = []
     for c in comparison.changes:
         before, after = entries[c.before], entries[c.after]
-        cells.append((before.label, after.label, before.layer, c.kept, c.changed, c.lost, c.gained, c.other))
+        layer = comparison.layer_of(c)
+        cells.append((before.label, after.label, layer, c.kept, c.changed, c.lost, c.gained, c.other))
     print_table("Detectors unit by unit", columns, cells, left=3)
 
 

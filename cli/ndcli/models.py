@@ -19,7 +19,8 @@ from ndengine.models.zoo.row import FAMILIES
 if TYPE_CHECKING:
     from ndengine.models.zoo.row import Row
 
-WIDE = 116  # columns of a terminal that has room for architectures and input sizes
+WIDE = 128  # columns of a terminal that has room for architectures and input sizes
+WIDEST = 155  # and for servers
 OWN = "none; the definition is ndengine's own"
 SERIES = ("rotated", "iterations")  # families of one network, shown as one line among all
 
@@ -32,8 +33,9 @@ SERIES = ("rotated", "iterations")  # families of one network, shown as one line
 def models(context: click.Context, family: str | None, cache: Path, as_json: bool) -> None:
     """List the networks of the benchmark of 2017, each a name for --model.
 
-    With the layer that a run takes by default, where the weights are, and the detectors that were published
-    for the network. Any of torchvision's networks, and your own, can be dissected as well: see ndengine run.
+    With the layer that a run takes by default and how many more were dissected, where the weights are, and the
+    detectors that were published for the network; a wide terminal shows more, --json all. Any of torchvision's
+    networks, and your own, can be dissected as well: see ndengine run.
 
     \b
     Examples:
@@ -122,19 +124,25 @@ def fetch(name: str, cache: Path, as_json: bool, quiet: bool) -> None:
 def print_rows(chosen: Sequence[Row], cache: Path, *, is_all: bool) -> None:
     """Print networks as a table that fits the terminal, then what its words mean."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
-    is_wide = width >= WIDE
-    columns = ["network", "layer", "weights", "detectors"]
+    is_wide, is_widest = width >= WIDE, width >= WIDEST
+    columns = ["network", "layers", "weights", "detectors"]
     if is_wide:
         columns[1:1] = ["architecture", "input"]
     cells = []
     for name, row in _lines(chosen) if is_all else ((row.name, row) for row in chosen):
         figures = f"{row.published.detectors} ({row.published.unique})" if row.published else ""
         more = (row.architecture, row.size) if is_wide else ()
-        cells.append((name, *more, row.layers[-1], state_of_weights(row, cache), figures))
+        state = state_of_weights(row, cache)
+        where = f"{state}: {row.servers()[0]}" if is_widest and state == "published" else state
+        cells.append((name, *more, _layers(row), where, figures))
     print_table(f"The benchmark of 2017: {len(chosen)} networks", columns, cells, left=len(columns) - 1)
     for series in SERIES if is_all else ():
         names = [row.name.rpartition("-")[2] for row in chosen if row.family == series]
         say(f"N of {series}: {names[0]}, {names[1]} … {names[-1]}; `ndengine models --family {series}` lists them.")
+    for mean in dict.fromkeys(row.mean for row in chosen):
+        those = [row.name for row in chosen if row.mean == mean]
+        named = "all" if len(those) == len(chosen) else ", ".join(those)
+        say(f"Images of {named}: blue, green and red from 0 to 255 less {', '.join(map(str, mean))}.")
     say(
         "Weights: cached ones lie in the cache folder, published ones are fetched when they are needed; yours were "
         "never published: give your file with --weights."
@@ -143,6 +151,12 @@ def print_rows(chosen: Sequence[Row], cache: Path, *, is_all: bool) -> None:
         "Detectors (unique ones per category) are those published, on the whole of Broden; `ndengine models show NAME` "
         "says more."
     )
+
+
+def _layers(row: Row) -> str:
+    """The layer that a run takes, and how many more there are."""
+    more = len(row.layers) - 1
+    return f"{row.layers[-1]}, {more} more" if more else row.layers[-1]
 
 
 def _lines(chosen: Iterable[Row]) -> Iterator[tuple[str, Row]]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ndengine.compare.differences import NO_SEED, kin_of
-from ndengine.compare.entries import Entry, Units, power_of
+from ndengine.compare.entries import Entry, Units, base_of, power_of
 from ndengine.compare.kin import split_by_facts
 
 Kind = Literal["kept", "changed", "lost", "gained", "no detector"]
@@ -77,15 +77,16 @@ class Changes:
 def pair_up(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
     """Pairs of entries whose units can be told one by one, as places in ``entries``.
 
-    Entries of one group, or of one network where there is no group, belong together if their layer and number of
-    units are the same. Where all of them have an ``x``, each is paired with the next one along it that differs in
-    nothing but what goes with x, repetitions by their seeds; else the first is paired with every other.
+    Entries of one group, or of one network where there is no group, belong together if their layer, by whatever name,
+    and number of units are the same. Where all of them have an ``x``, each is paired with the next one along it that
+    differs in nothing but what goes with x, repetitions by their seeds; else the first is paired with every other.
     """
-    families: defaultdict[tuple[str, str, str, str, int], list[int]] = defaultdict(list)
+    families: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
         model = "" if entry.group else entry.model
-        families[entry.group, entry.x_name, model, entry.layer, len(entry.units)].append(place)
-    for places in families.values():
+        families[entry.group, entry.x_name, model, len(entry.units)].append(place)
+    # By their first members, so that layers stay in the order of the network.
+    for places in sorted(part for family in families.values() for part in _split_by_layer(family, entries)):
         xs = {place: x for place in places if (x := entries[place].x) is not None}
         if len(xs) < len(places):
             yield from ((places[0], other) for other in places[1:])
@@ -130,6 +131,31 @@ def find_changes(entries: Sequence[Entry], before: int, after: int) -> Changes:
         shift=(float(np.median(shifts)), max(shifts)) if shifts else None,
         rows=tuple(sorted(rows, key=lambda row: (-row.size, row.unit))),
     )
+
+
+def _split_by_layer(members: Sequence[int], entries: Sequence[Entry]) -> Iterator[list[int]]:
+    """Split members by layer: one name, or one place in one network, which may have been asked for by two names."""
+    parts: dict[int, list[int]] = {}  # by the first member, in order
+    first: dict[tuple[str, ...], int] = {}  # name or place in a network to the part that it is in
+    for member in members:
+        entry = entries[member]
+        keys = [(entry.layer,), (base_of(entry), entry.path)]
+        met = sorted({first[key] for key in keys if key in first})
+        part = parts.setdefault(met[0] if met else member, [])
+        part.append(member)
+        for other in met[1:]:  # they are one layer, as this member tells
+            part += parts.pop(other)
+            first |= {key: met[0] for key, at in first.items() if at == other}
+        first |= dict.fromkeys(keys, met[0] if met else member)
+    for part in parts.values():
+        if len({entries[member].folder for member in part}) == len(part):
+            yield sorted(part)
+            continue
+        # Two layers of one result: a name has another meaning in another network, so names alone say what is one.
+        names: defaultdict[str, list[int]] = defaultdict(list)
+        for member in sorted(part):
+            names[entries[member].layer].append(member)
+        yield from names.values()
 
 
 def _kind(before: bool, after: bool, same: bool) -> Kind:

@@ -86,6 +86,11 @@ class Comparison:
             return str(entry.folder)
         return Path(os.path.relpath(os.path.realpath(entry.folder), os.path.realpath(self.folder))).as_posix()
 
+    def layer_of(self, changes: Changes) -> str:
+        """The layer of a pair of entries, by both of its names where it has two."""
+        before, after = self.entries[changes.before].layer, self.entries[changes.after].layer
+        return before if before == after else f"{before} → {after}"
+
     def changed_units(self) -> dict[str, list[Cell]]:
         """The columns of ``changes.csv``: a row for each unit that changed."""
         columns: dict[str, list[Cell]] = {name: [] for name in CHANGE_COLUMNS}

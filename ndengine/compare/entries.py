@@ -68,7 +68,9 @@ class Entry:
     folder : Path
         The result's folder.
     model, weights, layer : str
-        What was dissected.
+        What was dissected; the layer by the name that it was asked for by.
+    path : str
+        The layer's place in the network, which is the same by whatever name it goes.
     page : str
         The layer's report page, relative to ``folder``.
     geometry : str
@@ -99,6 +101,7 @@ class Entry:
     model: str
     weights: str
     layer: str
+    path: str
     page: str
     geometry: str
     shape: tuple[int, int]
@@ -195,6 +198,7 @@ def entries_of(dissection: Dissection, found: Found, label: str, layers: Sequenc
             model=settings["model"],
             weights=settings["weights"],
             layer=name,
+            path=layer.path,
             page="report/index.html" if alone else f"report/{layer.folder}/index.html",
             geometry=layer.geometry,
             shape=layer.shape,

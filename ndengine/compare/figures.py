@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from ndengine.compare.axes import Axis, axis_for, counts_to, tick_text
 from ndengine.compare.curves import Curve
-from ndengine.report.figures import colour
-from ndengine.report.svg import dot, length_of, line, rect, shorten, shorten_inside, svg, text_at
+from ndengine.report.figures import colours
+from ndengine.report.labels import shorten_apart
+from ndengine.report.svg import dot, length_of, line, rect, shorten, svg, text_at
 
 LINE = 15  # pixels between two labels, so that neither touches the other
 
@@ -41,30 +42,32 @@ def sides_figure(sides: Sequence[Side], categories: Sequence[str], *, copy: str 
     sides : sequence of Side
         The results, in the order to draw.
     categories : sequence of str
-        All categories, in the order of their colours.
+        All categories.
     copy : str
         Tells the figures of one page apart, where there are several.
     """
-    names = [shorten_inside(side.label, 28) for side in sides]
-    label = 10 + round(8 * max([len(name) for name in names] + [len(shorten(s.under, 34)) * 0.9 for s in sides] + [6]))
+    names = shorten_apart([side.label for side in sides], 32)
+    unders = shorten_apart([side.under for side in sides], 34)
+    label = 10 + round(8 * max([*map(len, names), *(len(under) * 0.9 for under in unders), 6]))
     width, row, thick = 380, 46, 13
     most = max((sum(c.values()) for side in sides for c in (side.per_category, side.top_label or {})), default=0)
+    shades = colours(categories)
     parts, sentences = [], []
-    for place, (side, name) in enumerate(zip(sides, names, strict=True)):
+    for place, (side, name, under) in enumerate(zip(sides, names, unders, strict=True)):
         y = place * row + 4
         parts.append(text_at(label - 10, y + 13, name, "name", anchor="end", full=side.label))
-        parts.append(text_at(label - 10, y + 28, shorten(side.under, 34), "name under", anchor="end", full=side.under))
+        parts.append(text_at(label - 10, y + 28, under, "name under", anchor="end", full=side.under))
         schemes = [("outline", "per-category", side.per_category, y)]
         if side.top_label is not None:
             schemes.append(("solid", "top-label", side.top_label, y + thick + 3))
         for style, scheme, counts, top in schemes:
             x = float(label)
-            for k, category in enumerate(categories):
+            for category in categories:
                 value = counts.get(category, 0)
                 wide = length_of(value, most, width)
                 if wide:
                     title = f"{side.label}, {side.under}: {value} unique in {category} ({scheme})"
-                    parts.append(rect(f"{style} {colour(k)}", x, top, wide, thick, title))
+                    parts.append(rect(f"{style} {shades[category]}", x, top, wide, thick, title))
                 x += wide
             total = sum(counts.values())
             parts.append(text_at(x + 6, top + 11, str(total), f"value {style}-value", anchor="start"))
@@ -97,7 +100,7 @@ def curve_figure(curve: Curve, categories: Sequence[str], number: int, most: tup
     curve : Curve
         What to draw.
     categories : sequence of str
-        All categories, in the order of their colours.
+        All categories.
     number : int
         Of the figure on its page.
     most : tuple of int
@@ -106,9 +109,8 @@ def curve_figure(curve: Curve, categories: Sequence[str], number: int, most: tup
     """
     left, width, right = 34, 290, 116
     totals = [("total, top-label", "dashed", curve.top_label), ("total", "whole", curve.total)]
-    kinds = [
-        (name, colour(k), counts) for k, name in enumerate(categories) if any(counts := curve.by_category.get(name, ()))
-    ]
+    shades = colours(categories)
+    kinds = [(name, shades[name], counts) for name in categories if any(counts := curve.by_category.get(name, ()))]
     panels = [Panel(totals, 10, 100, most[0])]
     if kinds:
         panels.append(Panel(kinds, 130, 170, most[1]))

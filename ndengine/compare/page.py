@@ -15,7 +15,7 @@ from ndengine.compare.differences import Block, Difference, results_to_show
 from ndengine.compare.entries import Entry
 from ndengine.compare.figures import Side, curve_figure, sides_figure
 from ndengine.models.zoo.published import Published
-from ndengine.report.figures import colour
+from ndengine.report.figures import colours
 from ndengine.report.templates import render_page
 from ndengine.score import CategorySummary
 
@@ -75,7 +75,7 @@ def render_comparison(comparison: Comparison, folder: Path) -> str:
     """The page of a comparison that lies in ``folder``, from where its links lead to the results' own reports."""
     entries = comparison.entries
     most = _tallest(comparison)
-    colours = {name: colour(k) for k, name in enumerate(comparison.categories)}
+    shades = colours(comparison.categories)
     page = {
         "title": comparison.title,
         "heading": comparison.title,
@@ -84,7 +84,7 @@ def render_comparison(comparison: Comparison, folder: Path) -> str:
         "sentences": comparison.warnings,
         "axis": _axis_name(entries),
         "lines": _lines(comparison, folder),
-        "categories": [(name, colours[name]) for name in comparison.categories],
+        "categories": [(name, shades[name]) for name in comparison.categories],
         "sides": sides_figure(_sides(comparison), comparison.categories) if any(_detects(e) for e in entries) else None,
         "curves": [
             {
@@ -96,7 +96,7 @@ def render_comparison(comparison: Comparison, folder: Path) -> str:
         ],
         "any_published": any(entry.published for entry in entries),
         "blocks": _blocks(comparison.differences, entries),
-        "pairs": [_pair(comparison, changes, folder, colours) for changes in comparison.changes],
+        "pairs": [_pair(comparison, changes, folder, shades) for changes in comparison.changes],
         "records": [],
     }
     return render_page("compare.html", page, "", styles=("report.css", "compare.css"))
@@ -236,7 +236,8 @@ def _pair(comparison: Comparison, changes: Changes, folder: Path, colours: Mappi
         shades = (colours.get(change.before[1], "none"), colours.get(change.after[1], "none"))
         units.append(Unit(change, hrefs[0], hrefs[1], shades))
     shift = "" if changes.shift is None else f"{changes.shift[0]:.2g} in the median, {changes.shift[1]:.2g} at most"
-    return Pair(changes, before.label, after.label, before.layer, shift, units, len(changes.rows) - len(units))
+    layer = comparison.layer_of(changes)
+    return Pair(changes, before.label, after.label, layer, shift, units, len(changes.rows) - len(units))
 
 
 def _last(text: str) -> str:

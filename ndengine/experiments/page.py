@@ -13,7 +13,7 @@ from ndengine.compare.figures import Side, curve_figure, sides_figure
 from ndengine.compare.page import link_to
 from ndengine.compare.series_record import COMPARE
 from ndengine.models.small.rows import NETWORKS
-from ndengine.report.figures import colour
+from ndengine.report.figures import colours
 from ndengine.report.page import INDEX
 from ndengine.report.templates import render_page
 
@@ -57,7 +57,7 @@ def render_paper(paper: Paper) -> str:
         "version": version("ndengine"),
         "sentences": [CAUTION, *failed],
         "verdicts": VERDICTS,
-        "categories": [(name, colour(k)) for k, name in enumerate(categories)],
+        "categories": [(name, shade) for name, shade in colours(categories).items() if name],
         "chapters": [_chapter(chapter, paper, categories, numbers) for chapter in paper.chapters],
         "networks": [_network(name, receipt) for name, receipt in paper.trainings.items()],
         "records": [("Provenance", _provenance(paper))],

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
-def list_layers(model: str, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+def list_layers(model: str, size: tuple[int, int] | None = None, *, cache: Path | None = None) -> list[dict[str, Any]]:
     """Every layer of a model that can be dissected; nothing is downloaded, for shapes need no weights.
 
     Parameters
@@ -22,6 +23,9 @@ def list_layers(model: str, size: tuple[int, int] | None = None) -> list[dict[st
         As :func:`ndengine.models.registry.load_model` takes it.
     size : tuple of int, optional
         Rows and columns of the input; the network's own, or 224x224, where it is not given.
+    cache : Path, optional
+        Folder in which weights are kept. Those of a network of the benchmark that lie there decide what its layers
+        are called.
 
     Returns
     -------
@@ -34,8 +38,21 @@ def list_layers(model: str, size: tuple[int, int] | None = None) -> list[dict[st
     ModelError
         If the model is unknown or has no layers at this size.
     """
+    return list_layers_and_missing(model, size, cache=cache)[0]
+
+
+def list_layers_and_missing(
+    model: str, size: tuple[int, int] | None = None, *, cache: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The list of :func:`list_layers`, and what is not in it as it can't be computed: names, each with the reason.
+
+    Those are layers of a Caffe network whose types are not supported, and the layers and blobs that depend on them;
+    other networks have none.
+    """
+    from ndengine.models.aliases import missing_layers
     from ndengine.models.layers import list_layers as list_rows
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
-    module, own = load_architecture(model)
-    return [row.record() for row in list_rows(module, size or own or USUAL_SIZE, model)]
+    module, own = load_architecture(model, cache)
+    rows = list_rows(module, size or own or USUAL_SIZE, model)
+    return [row.record() for row in rows], dict(missing_layers(module))

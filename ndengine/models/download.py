@@ -39,7 +39,8 @@ def download(
     urls : str or sequence of str
         Where it is; several are tried in turn.
     folder : Path
-        Where the file is kept; made if missing. A download that broke off waits there as ``NAME.part``.
+        Where the file is kept; made if missing. A download that broke off waits there as ``NAME.part``, beside
+        ``NAME.part.version``, by which the server tells whether its file is still the same.
     progress : Progress
         Told the bytes, and which URLs failed before another one is tried.
     name : str
@@ -70,7 +71,7 @@ def download(
             part, digest = _fetch_any(urls, target, progress)
             os.replace(part, target)
             for place in range(len(urls)):  # what other servers had begun to send
-                _part(target, place).unlink(missing_ok=True)
+                _drop(_part(target, place))
     except OSError as error:
         raise ModelError(
             f"{target} can't be kept ({error.strerror or error}); choose another folder with --cache."
@@ -103,19 +104,29 @@ def _part(target: Path, place: int) -> Path:
     return target.with_name(f"{target.name}.{place}.part" if place else f"{target.name}.part")
 
 
+def _version_of(part: Path) -> Path:
+    """Where it is kept of which version of a server's file a part is."""
+    return part.with_name(f"{part.name}.version")
+
+
+def _drop(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version_of(part).unlink(missing_ok=True)
+
+
 def _fetch_checked(url: str, part: Path, name: str, progress: Progress) -> str:
     """Bring ``part`` to its full length, and give its SHA-256 if it is what its name says."""
     _fetch(url, part, name, progress)
     digest = hash_file(part)
     if not is_intact(name, digest):
-        part.unlink()
+        _drop(part)
         reason = f"SHA-256 begins with {digest[:8]}, not {expected_digits(name)}"
         raise FetchError(
             f"{url} sent a file whose {reason}; run again, or {elsewhere(part.with_name(name))}.",
             reason,
         )
     if not expected_digits(name) and _is_page(part):
-        part.unlink()
+        _drop(part)
         raise _refused(url, "it sends a web page", part.with_name(name))
     return digest
 
@@ -144,18 +155,24 @@ def is_intact(name: str, digest: str) -> bool:
 
 
 def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
-    """Bring ``part`` to its full length, going on behind the bytes that it has."""
-    target = part.with_name(name)
+    """Bring ``part`` to its full length, going on behind the bytes that it has if the server's file is the same."""
+    target, kept = part.with_name(name), _version_of(part)
     have = part.stat().st_size if part.is_file() else 0
-    answer = _open(url, have, target)
+    version = kept.read_text() if have and kept.is_file() else ""
+    answer = _open(url, have, version, target)
+    if answer and answer.status == 206 and version and _version(answer) not in ("", version):
+        answer.close()  # not every server heeds If-Range
+        answer = None
     if answer is None and have:  # nothing lies behind what is there: it is complete, or another file's
-        part.unlink()
-        have, answer = 0, _open(url, 0, target)
+        _drop(part)
+        have, answer = 0, _open(url, 0, "", target)
     if answer is None:
         raise _refused(url, "416 Range Not Satisfiable", target)
     with answer:
         if answer.status != 206:
             have = 0
+            part.unlink(missing_ok=True)  # never an old part beside a new version
+            kept.write_text(_version(answer))
         total = have + int(answer.headers.get("Content-Length") or 0)
         with (
             progress.stage(f"download {name}", total, "bytes") as advance,
@@ -170,11 +187,19 @@ def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
         raise _broke_off(url, have, target)
 
 
-def _open(url: str, start: int, target: Path) -> http.client.HTTPResponse | None:
+def _version(answer: http.client.HTTPResponse) -> str:
+    """What tells a version of the file from others, byte by byte; empty where the server says nothing of that kind."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")  # a weak tag promises too little
+
+
+def _open(url: str, start: int, version: str, target: Path) -> http.client.HTTPResponse | None:
     """The server's answer from byte ``start`` on, or from 0 if it can't; None if it has nothing from there on."""
     headers = {"User-Agent": "ndengine", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    if version:
+        headers["If-Range"] = version
     try:
         answer: http.client.HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:

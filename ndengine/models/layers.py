@@ -82,6 +82,7 @@ def resolve_layers(
     model_name: str,
     size: tuple[int, int] = (224, 224),
     trace: Trace | None = None,
+    listed: str = "",
 ) -> list[Layer]:
     """The layers that are asked for, in the order of asking, each once.
 
@@ -98,6 +99,8 @@ def resolve_layers(
         Rows and columns of the network's input in pixels.
     trace : Trace, optional
         A trace at this size, where there is one already.
+    listed : str
+        What `ndengine layers --model` takes to list the layers, where that is not ``model_name``.
 
     Returns
     -------
@@ -110,6 +113,7 @@ def resolve_layers(
         maps.
     """
     trace = trace or trace_model(module, size)
+    command = f"`ndengine layers --model {listed or model_name}`"
     aliases, missing = layer_aliases(module), missing_layers(module)
     paths = {path: path for path, _ in module.named_modules(remove_duplicate=False) if path}
     names = aliases | {path: path for path in paths if path not in aliases and path not in missing}
@@ -120,19 +124,19 @@ def resolve_layers(
         elif wanted in missing:
             raise ModelError(
                 f"Layer {wanted} of {model_name} depends on {missing[wanted]}; ask for a layer that does not "
-                f"(`ndengine layers --model {model_name}` lists them)."
+                f"({command} lists them)."
             )
         else:
             matches = [name for name in names if fnmatchcase(name, wanted)]
             if not matches:
-                raise ModelError(_unknown(wanted, list(names), model_name))
+                raise ModelError(_unknown(wanted, list(names), model_name, command))
             usable = [name for name in matches if _is_usable(trace, names[name], size)]
             # With none, the error about the first match says why.
             matches = sorted(usable, key=lambda name: trace.steps[names[name]].end) or matches[:1]
         for name in matches:
             path = names[name]
             if path not in found:
-                found[path] = _layer(module, name, path, model_name, size, trace)
+                found[path] = _layer(module, name, path, model_name, size, trace, command)
     return list(found.values())
 
 
@@ -160,7 +164,7 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
     rows = []
     for path in sorted(trace.steps, key=lambda path: trace.steps[path].end):
         if path and path not in hidden and _is_usable(trace, path, size):
-            layer = _layer(module, path, path, model_name, size, trace)
+            layer = _layer(module, path, path, model_name, size, trace, "")
             rows.append(LayerRow(path, aliases.get(path, ""), layer.kind, layer.shape, layer.field))
     if not rows:
         why = trace.failure or "no module puts out maps"
@@ -201,13 +205,15 @@ def layer_maps(output: object, layer: Layer) -> Tensor:
     return tensor
 
 
-def _unknown(wanted: str, names: list[str], model_name: str) -> str:
+def _unknown(wanted: str, names: list[str], model_name: str, command: str) -> str:
     close = get_close_matches(wanted, names, 4, 0.5)
     hint = f"close names are {', '.join(close)}" if close else "no name comes close"
-    return f"{model_name} has no layer {wanted!r}: {hint}; `ndengine layers --model {model_name}` lists them all."
+    return f"{model_name} has no layer {wanted!r}: {hint}; {command} lists them all."
 
 
-def _layer(module: nn.Module, name: str, path: str, model_name: str, size: tuple[int, int], trace: Trace) -> Layer:
+def _layer(
+    module: nn.Module, name: str, path: str, model_name: str, size: tuple[int, int], trace: Trace, command: str
+) -> Layer:
     step = trace.steps.get(path)
     if step is None and trace.failure:
         raise ModelError(
@@ -217,7 +223,7 @@ def _layer(module: nn.Module, name: str, path: str, model_name: str, size: tuple
     if step is None:
         raise ModelError(
             f"Layer {name} of {model_name} never runs in a forward pass; ask for a layer that does "
-            f"(`ndengine layers --model {model_name}` lists them)."
+            f"({command} lists them)."
         )
     form = _form(step, size)
     if form is None:

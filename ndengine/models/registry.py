@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,7 +131,7 @@ def load_model(
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
     trace = trace_model(built.module, size)
-    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace)
+    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace, built.listed)
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
         source = weights if built.state is None else built.weights
@@ -157,10 +158,14 @@ def _spare(network: CaffeNetwork) -> set[str]:
     return {name.replace(".", "_") for name in network.missing}
 
 
-def load_architecture(model: str) -> tuple[nn.Module, tuple[int, int] | None]:
-    """A network with whatever weights come at no cost, and the input size that it was made for."""
+def load_architecture(model: str, cache: Path | None = None) -> tuple[nn.Module, tuple[int, int] | None]:
+    """A network with whatever weights come at no cost, and the input size that it was made for.
+
+    Of a network of the benchmark it is that of the weights in the cache folder, if they are there: files of other
+    origins name their layers otherwise.
+    """
     is_factory = ":" in model and not model.startswith("timm:")
-    built = _build(model, Asked("default" if is_factory else "none"), 0, Path(), SILENT)
+    built = _build(model, Asked("default" if is_factory else "none"), 0, cache or Path(os.devnull), SILENT)
     return built.module, built.size
 
 
@@ -217,12 +222,33 @@ def _build_anew(model: str, asked: Asked, seed: int, cache: Path, progress: Prog
         if asked.text == "random":
             raise ModelError(f"{model} decides on its own weights; give it a factory that draws random ones.")
         return Built(build_from_factory(model), "as the factory returns them" if is_default else origin)
+    return _build_torchvision(_models_with(model), model, asked, origin, cache, progress)
+
+
+def check_model(model: str) -> None:
+    """Refuse a name that no source knows. Nothing is built; files and factories are not looked at.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown, or the package that would know it is missing.
+    """
+    if model == "scenesnet" or find_network(model) or find_row(model) or is_prototxt(model):
+        return
+    if model.startswith("timm:"):
+        _timm_with(model)
+    elif ":" not in model:
+        _models_with(model)
+
+
+def _models_with(model: str) -> ModuleType:
+    """Torchvision's models, if this is one of them."""
     models = torchvision_models()
     names = [name for name in models.list_models() if not name.startswith("quantized_")]
     if model not in names:
         own = ["scenesnet", *network_names(), *(row.name for row in rows())]
         raise ModelError(_unknown(model, [*names, *own]))
-    return _build_torchvision(models, model, asked, origin, cache, progress)
+    return models
 
 
 def _unknown(model: str, names: list[str]) -> str:
@@ -330,6 +356,20 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
 
 
 def _build_timm(model: str, is_default: bool, origin: str) -> Built:
+    timm, name = _timm_with(model), model.removeprefix("timm:")
+    try:
+        module = timm.create_model(name, pretrained=is_default)
+    except Exception as error:  # timm's downloads fail in the ways of several libraries
+        raise ModelError(f"{model} can't be built: {error}; use --weights random or a file.") from error
+    config = timm.data.resolve_model_data_config(module)
+    mean, std, size = config["mean"], config["std"], config["input_size"]
+    own = Preprocessing(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
+    origin = f"timm's for {name}" if is_default else origin
+    return Built(module, origin, "", own, size=(size[1], size[2]))
+
+
+def _timm_with(model: str) -> ModuleType:
+    """The package timm, if this is one of its models."""
     name = model.removeprefix("timm:")
     try:
         timm = importlib.import_module("timm")
@@ -340,12 +380,4 @@ def _build_timm(model: str, is_default: bool, origin: str) -> Built:
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 4, 0.5)
         raise ModelError(f"timm has no model {name!r}{': close names are ' + ', '.join(close) if close else ''}.")
-    try:
-        module = timm.create_model(name, pretrained=is_default)
-    except Exception as error:  # timm's downloads fail in the ways of several libraries
-        raise ModelError(f"{model} can't be built: {error}; use --weights random or a file.") from error
-    config = timm.data.resolve_model_data_config(module)
-    mean, std, size = config["mean"], config["std"], config["input_size"]
-    own = Preprocessing(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
-    origin = f"timm's for {name}" if is_default else origin
-    return Built(module, origin, "", own, size=(size[1], size[2]))
+    return timm

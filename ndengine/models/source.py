@@ -59,6 +59,8 @@ class Built:
         The power of the rotation that the benchmark puts its units through; None for none.
     rotate_seed : int or None
         Seed of that rotation.
+    listed : str
+        What `ndengine layers --model` takes to list its layers; empty where that is what the network is called.
     """
 
     module: nn.Module
@@ -72,3 +74,4 @@ class Built:
     state: State | None = None
     rotate: float | None = None
     rotate_seed: int | None = None
+    listed: str = ""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.caffe.options import short
 from ndengine.models.layers import Layer
+from ndengine.models.regular import is_irregular
 from ndengine.models.trace import Trace
 
 SUFFIXES = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
@@ -74,7 +75,8 @@ def read_weights(path: Path) -> State:
             "or, for a Caffe network, .caffemodel."
         )
     if not path.is_file():
-        raise ModelError(f"{path} does not exist; give --weights an existing file, default or random.")
+        what = "is no regular file" if is_irregular(path) else "does not exist"
+        raise ModelError(f"{path} {what}; give --weights an existing file, default or random.")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     while isinstance(content, Mapping):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ndengine.report.svg import baseline, length_of, number, rect, shorten, svg, text_at
 
 COLOURS = 8  # classes k0 … k7 of report.css; further categories start again
+USUAL = ("color", "object", "part", "material", "scene", "texture")  # they have the first of these
 
 
 class CategoryBar(NamedTuple):
@@ -29,9 +30,13 @@ class ConceptBar(NamedTuple):
     units: int
 
 
-def colour(category: int) -> str:
-    """The CSS class that colours a category, given its index; ``none`` for -1, no category."""
-    return "none" if category < 0 else f"k{category % COLOURS}"
+def colours(categories: Sequence[str]) -> dict[str, str]:
+    """The CSS class of each category, Broden's alike on every page; of no category (an empty name), ``none``."""
+    found = {name: f"k{USUAL.index(name)}" for name in categories if name in USUAL}
+    free = [f"k{k}" for k in range(COLOURS) if f"k{k}" not in found.values()] or [f"k{k}" for k in range(COLOURS)]
+    others = [name for name in categories if name not in found]
+    found |= {name: free[place % len(free)] for place, name in enumerate(others)}
+    return {**{name: found[name] for name in categories}, "": "none"}
 
 
 def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
@@ -45,6 +50,7 @@ def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
     slot, width, height, top = 60, 20, 120, 22
     most = max((max(b.top_label, b.per_category) for b in bars), default=0)
     base = top + height
+    shades = colours([bar.category for bar in bars])
     parts = []
     for k, bar in enumerate(bars):
         left = k * slot + 9
@@ -54,7 +60,7 @@ def categories_figure(bars: Sequence[CategoryBar]) -> Markup:
         ):
             tall = length_of(value, most, height)
             title = f"{bar.category}: {value} unique ({scheme})"
-            parts.append(rect(f"{style} {colour(k)}", x, base - tall, width, tall, title))
+            parts.append(rect(f"{style} {shades[bar.category]}", x, base - tall, width, tall, title))
             parts.append(text_at(x + width / 2, base - tall - 5, str(value), f"value {style}-value"))
         parts.append(text_at(k * slot + slot / 2, base + 16, shorten(bar.category, 9), "name", full=bar.category))
     parts.append(baseline(0, len(bars) * slot, base))
@@ -82,6 +88,7 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
     ordered = sorted(bars, key=lambda b: (b.category, -b.units, b.concept))
     most = max((b.units for b in ordered), default=0)
     base = top + height
+    shades = colours(categories)
     parts, sentences = [], []
     x = 0.0
     for k, group in groupby(ordered, key=lambda b: b.category):
@@ -99,7 +106,7 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
             )
             # A clear rectangle over the whole column, so that a short bar is as easy to hit as a tall one.
             parts.append(rect("hit", x, top - 14, pitch, height + 14 + letters))
-            parts.append(rect(f"solid {colour(k)}", middle - width / 2, base - tall, width, tall))
+            parts.append(rect(f"solid {shades[categories[k]]}", middle - width / 2, base - tall, width, tall))
             parts.append(text_at(middle, base - tall - 4, str(bar.units), "value small"))
             place = f"translate({number(middle + 3.5)} {base + 6}) rotate(-90)"
             parts.append(
@@ -109,7 +116,7 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
             )
             x += pitch
         x = start + span
-        parts.append(rect(f"solid {colour(k)}", start + 1, base + letters + 4, span - 2, 2.5))
+        parts.append(rect(f"solid {shades[categories[k]]}", start + 1, base + letters + 4, span - 2, 2.5))
         parts.append(
             Markup('<text class="name" x="{}" y="{}">{}</text>').format(number(start + 1), base + letters + 20, heading)
         )
@@ -143,11 +150,12 @@ def layers_figure(layers: Mapping[str, Sequence[CategoryBar]]) -> Markup:
         y = place * row + 2
         parts.append(text_at(label - 8, y + 12, shorten(name, 15), "name", anchor="end", full=name))
         x = float(label)
-        for k, bar in enumerate(bars):
+        shades = colours([bar.category for bar in bars])
+        for bar in bars:
             wide = length_of(bar.top_label, most, width)
             if wide:
                 title = f"{name}: {bar.top_label} unique detectors of category {bar.category}"
-                parts.append(rect(f"solid {colour(k)}", x, y, wide, thick, title))
+                parts.append(rect(f"solid {shades[bar.category]}", x, y, wide, thick, title))
             x += wide
         parts.append(text_at(x + 6, y + 12.5, str(totals[name]), "value", anchor="start"))
     sentence = "; ".join(f"{name} {total}" for name, total in totals.items())

@@ -17,7 +17,7 @@ from ndengine.report.figures import (
     CategoryBar,
     ConceptBar,
     categories_figure,
-    colour,
+    colours,
     concepts_figure,
     layers_figure,
 )
@@ -132,7 +132,7 @@ def render_overview(dissection: Dissection) -> str:
         ],
         "sentences": _shared_sentences(dissection),
         "figure": layers_figure({x.name: _bars(x) for x in layers}) if any(map(_detects, layers)) else None,
-        "legend": [(name, colour(k)) for k, name in enumerate(dissection.vocabulary.categories)],
+        "legend": [(name, shade) for name, shade in colours(dissection.vocabulary.categories).items() if name],
         "records": [("Settings", _settings(dissection, None)), ("Provenance", _provenance(dissection))],
     }
     return render_page("overview.html", page, "")
@@ -164,6 +164,7 @@ def _common(dissection: Dissection, title: str) -> dict[str, Any]:
 def _rows(dissection: Dissection, layer: LayerResult, strips: Path, prefix: str) -> Iterator[Row]:
     """The table's rows, best unit first, equal scores by unit."""
     scores, categories = layer.scores, dissection.vocabulary.categories
+    shades = colours(categories)
     height, _ = tile = tile_size(dissection.image_size)
     drawn = shown(layer)
     best, top = scores.best_concept, max(float(scores.score.max(initial=0)), 1e-9)
@@ -173,19 +174,25 @@ def _rows(dissection: Dissection, layer: LayerResult, strips: Path, prefix: str)
     top_images, top_values = layer.top_images.tolist(), layer.top_values.tolist()
     present = [[i for i, there in enumerate(row) if there] for row in drawn.tolist()]
     for u in np.argsort(-scores.score, kind="stable").tolist():
-        category = int(scores.category[u])
         bests = [
-            Best(categories[k], colour(k), concept_name(dissection, concepts[u][k]), f"{ious[u][k]:.3f}", passes[u][k])
+            Best(
+                categories[k],
+                shades[categories[k]],
+                concept_name(dissection, concepts[u][k]),
+                f"{ious[u][k]:.3f}",
+                passes[u][k],
+            )
             for k in ranking[u]
             if concepts[u][k] > 0
         ]
-        others = [b for b in bests if category < 0 or b.category != categories[category]]
+        category = categories[scores.category[u]] if scores.category[u] >= 0 else ""
+        others = [b for b in bests if b.category != category]
         count, name = len(present[u]), strip_name(u + 1)
         yield Row(
             unit=u + 1,
             concept=concept_name(dissection, int(best[u])),
-            category=categories[category] if category >= 0 else "",
-            colour=colour(category),
+            category=category,
+            colour=shades[category],
             iou=round(float(scores.score[u]), 6),
             share=round(100 * float(scores.score[u]) / top),
             detector=bool(scores.detector[u]),
@@ -225,8 +232,8 @@ def _concepts(dissection: Dissection, layer: LayerResult) -> Markup | None:
 
 def _chips(dissection: Dissection, rows: Sequence[Row]) -> list[Chip]:
     units = Counter(row.category for row in rows)
-    chips = [Chip(name, colour(k), units[name]) for k, name in enumerate(dissection.vocabulary.categories)]
-    return [chip for chip in [*chips, Chip("", colour(-1), units[""])] if chip.units]
+    shades = colours(dissection.vocabulary.categories)  # the last is that of no category
+    return [Chip(name, shade, units[name]) for name, shade in shades.items() if units[name]]
 
 
 def _sentences(dissection: Dissection, layer: LayerResult) -> tuple[str, ...]:

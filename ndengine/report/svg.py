@@ -77,14 +77,6 @@ def shorten(text: str, letters: int) -> str:
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
-def shorten_inside(text: str, letters: int) -> str:
-    """The same for names that mostly begin alike and end with what tells them apart."""
-    if len(text) <= letters:
-        return text
-    head = letters // 2
-    return f"{text[:head].rstrip()}…{text[len(text) - (letters - head - 1) :].lstrip()}"
-
-
 def number(value: Number) -> str:
     """A coordinate with no more digits than the eye can tell."""
     return f"{value:.1f}".removesuffix(".0")

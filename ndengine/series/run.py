@@ -17,6 +17,7 @@ from ndengine.compare import Comparison, compare_results
 from ndengine.compare.series_record import COMPARE, read_series_record, write_series_record
 from ndengine.dissect import dissect_network
 from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, UnusableSpoolError
+from ndengine.models.registry import check_model
 from ndengine.progress import SILENT, Progress
 from ndengine.result_record import is_result, read_record
 from ndengine.score import Summary
@@ -105,7 +106,7 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
     Raises
     ------
     ModelError, DatasetError
-        If a file that a run names is missing.
+        If a file that a run names is missing, or its model is unknown.
     ResultError
         If the folder holds something else, or results of other settings, data or weights that ``overwrite`` does not
         give up.
@@ -120,6 +121,16 @@ def plan_series(series: Series, out: Path, *, overwrite: bool = False) -> list[P
         what = "holds a dissection" if is_result(out) else "is not empty and holds no series"
         raise ResultError(f"{out} {what}; choose another --out for the series.")
     planned = [PlannedRun(run, out / run.name, _state(run, out / run.name)) for run in series.runs]
+    seen: set[str] = set()
+    for plan in planned:
+        model = plan.run.settings.model
+        if plan.state == "finished" or model in seen:  # a finished result needs no network any more
+            continue
+        seen.add(model)
+        try:
+            check_model(model)
+        except ModelError as error:
+            raise ModelError(f"{where}run {plan.run.name}: {error}") from error
     for plan in planned:
         if plan.state == "other settings" and not overwrite:
             changed = ", ".join(_changes(plan.run, plan.folder))

@@ -18,6 +18,7 @@ from benchmarks import (
     bench_grid,
     bench_labels,
     bench_pixels,
+    bench_rotate,
     bench_run,
     bench_scaling,
     bench_sieve,
@@ -40,6 +41,7 @@ SYNTHETIC = {
     "labels": bench_labels,
     "grid": bench_grid,
     "pixels": bench_pixels,
+    "rotate": bench_rotate,
 }
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -223,6 +225,17 @@ def other_codes(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def off_by_little(rotation: Any) -> type:
+    """The class, which rotates maps and changes their last bits."""
+
+    class Off(rotation):  # type: ignore[misc]
+        def apply(self, maps: torch.Tensor) -> None:
+            super().apply(maps)
+            maps.mul_(1 + 2.0**-22)
+
+    return Off
+
+
 @pytest.mark.parametrize(
     ("module", "where", "name", "wrong"),
     [
@@ -232,6 +245,7 @@ def other_codes(function: Callable[..., Any]) -> Callable[..., Any]:
         (bench_labels, bench_labels, "encode_labels", other_codes),
         (bench_grid, bench_grid, "mask_maps", lambda f: lambda *a, **k: ~f(*a, **k)),
         (bench_pixels, bench_pixels, "look_up_pixels", more),
+        (bench_rotate, bench_rotate, "Rotation", off_by_little),
     ],
 )
 def test_wrong_results_are_not_timed(

@@ -44,6 +44,24 @@ def test_layers_of_a_prototxt(invoke: Invoke, prototxt: Path, fails: Callable[..
     assert f"{prototxt} can't be read at line 2: name is 3" in fails("layers", "--model", prototxt)
 
 
+def test_what_is_not_listed_is_named_with_the_reason(invoke: Invoke, prototxt: Path) -> None:
+    done = invoke("layers", "--model", prototxt)
+    assert done.stdout.splitlines()[-1] == "Not listed: layer norm of type Normalize, which is not supported."
+    layers = 'layer { name: "sl" type: "Slice" bottom: "conv1" top: "x" top: "y" }'
+    layers += 'layer { name: "e" type: "Eltwise" bottom: "x" bottom: "y" top: "e" }'
+    layers += "".join(f'layer {{ name: "r{i}" type: "ReLU" bottom: "e" top: "r{i}" }}' for i in range(1500))
+    layers += "".join(f'layer {{ name: "n{i}" type: "Normalize" bottom: "conv1" top: "n{i}" }}' for i in range(3))
+    prototxt.write_text(PROTOTXT.replace("STRIDE", "") + 'input: "label" input_shape { dim: 1 }' + layers)
+    assert invoke("layers", "--model", prototxt).stdout.splitlines()[-1] == (
+        "Not listed: the input label, which is not the image; layer norm of type Normalize, which is not supported; "
+        "layer sl of type Slice, which is not supported, and what depends on it (x, y, e and 1,500 more); "
+        "and what depends on 3 others."
+    )
+    missing = json.loads(invoke("layers", "--model", prototxt, "--json").stdout)["missing"]
+    assert len(missing) == 1 + 1 + 4 + 1500 + 3
+    assert missing["r7"] == missing["sl"] == "layer sl of type Slice, which is not supported"
+
+
 def test_a_run_of_a_prototxt(
     invoke: Invoke, fails: Callable[..., str], prototxt: Path, broden: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def test_layers_json(invoke: Invoke, network: Path) -> None:
     assert record["model"] == f"{network}:build"
     relu2 = {"layer": "relu2", "alias": "", "kind": "ReLU", "shape": [6, 10, 10], "field": [[-3, 8, 2], [-3, 8, 2]]}
     assert relu2 in record["layers"]
+    assert record["missing"] == {}
 
 
 def test_layers_names_aliases(invoke: Invoke) -> None:

@@ -14,11 +14,16 @@ from pathlib import Path
 import click
 import pytest
 
-from ndcli.models import print_rows, state_of_weights
+from ndcli.models import WIDEST, print_rows, state_of_weights
 from ndengine.models.zoo import rows as zoo_rows
 from ndengine.models.zoo.files import Edition, RemoteFile
 from ndengine.models.zoo.rows import find_row, rows
 from tests.cli.conftest import Invoke, write_hand_made
+
+
+def published(where: str) -> list[str]:
+    """The words of a row whose weights can be fetched, in a table of any width."""
+    return ["published:", f"{where}.csail.mit.edu"]
 
 
 def lines(text: str) -> list[list[str]]:
@@ -30,14 +35,35 @@ def test_models_lists_the_benchmark_in_short(invoke: Invoke, tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     found = lines(done.stdout)
-    assert ["alexnet-places205", "CaffeNet", "227", "conv5", "published", "107", "(79)"] in found
-    assert ["alexnet-hybrid", "CaffeNet", "227", "conv5", "yours", "115", "(85)"] in found
-    assert ["alexnet-random", "CaffeNet", "227", "conv5", "random", "9", "(2)"] in found
-    assert ["resnet152-places365", "ResNet-152", "224", "res5c", "published", "1452", "(347)"] in found
+    assert [
+        "alexnet-places205",
+        "CaffeNet",
+        "227",
+        "conv5,",
+        "4",
+        "more",
+        *published("netdissect"),
+        "107",
+        "(79)",
+    ] in found
+    assert ["alexnet-hybrid", "CaffeNet", "227", "conv5,", "4", "more", "yours", "115", "(85)"] in found
+    assert ["alexnet-random", "CaffeNet", "227", "conv5,", "4", "more", "random", "9", "(2)"] in found
+    assert [
+        "resnet152-places365",
+        "ResNet-152",
+        "224",
+        "res5c,",
+        "4",
+        "more",
+        *published("netdissect"),
+        "1452",
+        "(347)",
+    ] in found
     names = [line[0] for line in found if line]
     short = [row.name for row in rows() if row.family not in ("rotated", "iterations")]
     assert names[3 : 3 + len(short) + 2] == [*short, "alexnet-places205-rotated-N", "alexnet-places205-iter-N"]
     assert "57 networks" in done.stdout
+    assert "Images of all: blue, green and red from 0 to 255 less 109.5388, 118.6897, 124.6901." in done.stdout
 
 
 def test_models_of_one_family_are_listed_one_by_one(invoke: Invoke, tmp_path: Path) -> None:
@@ -63,7 +89,7 @@ def test_models_json_has_all_of_it(invoke: Invoke, tmp_path: Path) -> None:
     assert places["published"]["by_category"]["scene"] == {"detectors": 17, "unique": 12}
 
 
-@pytest.mark.parametrize(("columns", "has_sizes"), [(80, False), (120, True)])
+@pytest.mark.parametrize(("columns", "has_sizes"), [(80, False), (127, False), (128, True), (155, True)])
 def test_the_table_fits_the_terminal(
     columns: int, has_sizes: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,8 +99,11 @@ def test_the_table_fits_the_terminal(
     for family in (None, *dict.fromkeys(row.family for row in rows())):
         chosen = [row for row in rows() if family in (None, row.family)]
         print_rows(chosen, tmp_path, is_all=family is None)
-        table = re.split("N of |Weights: ", click.unstyle(capsys.readouterr().out))[0].splitlines()
+        table = re.split("N of |Images of |Weights: ", click.unstyle(capsys.readouterr().out))[0].splitlines()
         assert max(map(len, table)) <= columns
+        assert any("published: netdissect.csail.mit.edu" in line for line in table) is (
+            columns >= WIDEST and family not in ("self-supervised", "iterations")
+        )
         assert any("227" in line for line in table) is (has_sizes and family not in ("googlenet", "vgg16", "resnet152"))
         if family is not None:
             names = {line.split()[0] for line in table if line.strip()}
@@ -86,7 +115,17 @@ def test_models_knows_what_the_cache_has(invoke: Invoke, tmp_path: Path) -> None
     file.parent.mkdir()
     file.write_bytes(b"weights")
     found = lines(invoke("models", "--family", "iterations", "--cache", tmp_path).stdout)
-    assert ["alexnet-places205-iter-44", "CaffeNet,", "still", "training", "227", "conv5", "cached"] in found
+    assert [
+        "alexnet-places205-iter-44",
+        "CaffeNet,",
+        "still",
+        "training",
+        "227",
+        "conv5,",
+        "2",
+        "more",
+        "cached",
+    ] in found
     record = json.loads(invoke("models", "show", "alexnet-places205-iter-44", "--json", "--cache", tmp_path).stdout)
     assert (record["weights_cached"], record["iteration"]) == (str(file), 44)
     row = find_row("alexnet-places205-iter-99")

@@ -27,7 +27,7 @@ def iou(pixels: int) -> float:
 
 
 def make_layer(
-    name: str, folder: str, units: Sequence[Unit], settings: Settings, dead: Sequence[int] = ()
+    name: str, folder: str, units: Sequence[Unit], settings: Settings, dead: Sequence[int] = (), path: str = ""
 ) -> LayerResult:
     names = list(CONCEPTS)
     intersection = np.array([[unit.get(name, 0) for name in names] for unit in units], np.int64)
@@ -50,7 +50,7 @@ def make_layer(
     )
     return LayerResult(
         name=name,
-        path=name,
+        path=path or name,
         folder=folder,
         shape=(4, 5),
         geometry=settings.knobs.geometry,
@@ -78,13 +78,15 @@ def write(
     *,
     layers: Sequence[str] = ("conv5",),
     dead: Sequence[int] = (),
+    paths: Sequence[str] = (),
     provenance: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Dissection:
     """Write a result whose layers all have these units."""
     asked = Settings(**{"model": "net", "layers": tuple(layers), **settings})
     made = [
-        make_layer(name, home, units, asked, dead) for name, home in zip(layers, layer_folders(layers), strict=True)
+        make_layer(name, home, units, asked, dead, path)
+        for name, home, path in zip(layers, layer_folders(layers), paths or layers, strict=True)
     ]
     dissection = Dissection(
         folder=folder,

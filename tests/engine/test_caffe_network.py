@@ -67,16 +67,27 @@ def test_alexnet_has_the_published_fields_and_shapes() -> None:
     assert network.default_layer() == "conv5"
 
 
-def test_the_default_layer_is_the_last_convolution_with_a_relu() -> None:
-    """And not a detector's head; batch norms may stand between the two."""
+def test_the_default_layer_is_the_last_that_a_relu_leaves() -> None:
+    """And not a detector's head; batch norms may stand between it and the convolution."""
     head = conv("head", "data", 2, 1)
     assert build(conv("a", "data", 2, 1), relu("1", "a"), head).default_layer() == "a"
     assert build(conv("a", "data", 2, 1), head).default_layer() == "head"
     norms = (layer("bn", "BatchNorm", "a", "n"), layer("s", "Scale", "n", "n"), layer("r", "PReLU", "n", "r"))
-    assert build(conv("a", "data", 2, 1), *norms, head).default_layer() == "a"
+    assert build(conv("a", "data", 2, 1), *norms, head).default_layer() == "r"
     other = (conv("a", "data", 2, 1), conv("b", "a", 2, 1), conv("a", "b", 2, 1), relu("1", "a"), conv("c", "b", 2, 1))
     assert build(*other).default_layer() == "a"
+    again = (conv("a", "data", 2, 1), relu("1", "a"), conv("b", "a", 2, 1), relu("2", "b"), conv("b", "a", 2, 1))
+    assert build(*again).default_layer() == "a"  # what is called b in the end has no ReLU
     assert build(conv("a", "data", 2, 16), relu("1", "a"), head).default_layer() == "head"  # a has no positions
+    dropped = (conv("a", "data", 2, 1), relu("1", "a"), layer("drop", "Dropout", "a", "a"))
+    assert build(*dropped, head).default_layer() == "a"
+
+
+def test_the_default_layer_is_the_end_of_a_block() -> None:
+    branches = (conv("a", "data", 2, 1), relu("1", "a"), conv("b", "data", 2, 1), relu("2", "b"))
+    assert build(*branches, layer("sum", "Eltwise", "a b"), relu("3", "sum")).default_layer() == "sum"
+    assert build(*branches, layer("out", "Concat", "a b"), pool("p", "out")).default_layer() == "out"
+    assert build(*branches, layer("out", "Concat", "a data")).default_layer() == "b"  # a part of it has no ReLU
 
 
 def test_a_blobs_name_means_what_it_holds_in_the_end() -> None:

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from ndengine.errors import ModelError
-from ndengine.models.caffe.prototxt import Prototxt, parse_prototxt, read_prototxt
+from ndengine.models.caffe.prototxt import Prototxt, _layers, parse_prototxt, read_prototxt
 from ndengine.models.caffe.text import parse_text
 
 INPUT = 'input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
@@ -69,6 +69,7 @@ def test_messages_in_all_their_brackets() -> None:
     )
     assert [message.value("b") for message in whole.messages("a")] == [1, 2, 3, 4, 5, 6]
     assert whole.values("c") == (7, 8)
+    assert "c" not in parse_text("c: []", "net").fields
     assert parse_text("[some.ext/of.a-type]: 1 a: 2", "net").value("a") == 2
 
 
@@ -142,6 +143,28 @@ def test_a_network_as_in_2014() -> None:
         *("Dropout", "Power", "Sigmoid", "Exp", "Split"),
     ]
     assert found.definition.inputs == {"data": (1, 3, 8, 8)}
+
+
+V1_NUMBERS = [  # from 0 on, as in caffe.proto
+    *("None", "Accuracy", "BNLL", "Concat", "Convolution", "Data", "Dropout", "EuclideanLoss", "Flatten", "HDF5Data"),
+    *("HDF5Output", "Im2col", "ImageData", "InfogainLoss", "InnerProduct", "LRN", "MultinomialLogisticLoss", "Pooling"),
+    *("ReLU", "Sigmoid", "Softmax", "SoftmaxWithLoss", "Split", "TanH", "WindowData", "Eltwise", "Power"),
+    *("SigmoidCrossEntropyLoss", "HingeLoss", "MemoryData", "ArgMax", "Threshold", "DummyData", "Slice", "MVN"),
+    *("AbsVal", "Silence", "ContrastiveLoss", "Exp", "Deconvolution"),
+]
+
+
+def test_a_type_of_2014_may_be_a_number() -> None:
+    for number, kind in enumerate(V1_NUMBERS):
+        ((_, found),) = _layers(parse_text(f"layers {{ type: {number} }}", "net.prototxt"))
+        assert found == kind, number
+    found = read(INPUT + "layers { name: 'r' type: 0x12 bottom: 'data' top: 'r' }")
+    assert [layer.kind for layer in found.definition.layers] == ["ReLU"]
+    for value in ("40", "-1", "18.0", "true"):
+        with pytest.raises(ModelError, match=r"line 2: type is .* where a whole number from 0 to 39 is needed"):
+            read(INPUT + f"layers {{ type: {value} }}")
+    with pytest.raises(ModelError, match="type is 18 where a text is needed"):  # no enumeration today
+        read(INPUT + "layer { type: 18 }")
 
 
 def test_the_phase_of_testing_is_what_is_built() -> None:
@@ -246,6 +269,7 @@ REFUSED = {
     "both": ("layer { name: 'a' } layers { name: 'b' }", "both `layer` and `layers`"),
     "solver": ("net: 'train.prototxt' base_lr: 0.1", "the settings of a training"),
     "nothing": ("name: 'x'", "no layers"),
+    "shapes without inputs": ("input: [] input_shape { dim: 1 } layer { }", "0 inputs and 1 shapes"),
     "inputs without shapes": ("input: 'data' layer { name: 'a' }", "1 inputs and 0 shapes"),
     "three sides": ("input: 'data' input_dim: 1 input_dim: 3 input_dim: 8 layer { }", "3 input_dim for 1 inputs"),
     "shapes twice": ("input: 'd' input_dim: 1 input_shape { dim: 1 } layer { }", "both input_dim and input_shape"),

@@ -53,7 +53,7 @@ def test_a_caffemodel_and_a_state_dict_give_the_same_network(files: tuple[Path, 
     found = load(files[0], weights)
     assert isinstance(found.module, CaffeNetwork)
     assert [(layer.name, layer.path, layer.shape) for layer in found.layers] == [("conv1", "relu1", (4, 18, 22))]
-    assert found.default_layers == ("conv1",)  # named by a convolution that a ReLU follows
+    assert found.default_layers == ("conv1",)  # what a ReLU leaves
     assert (found.size, found.input_size) == ((20, 24), (20, 24))  # not the dataset's
     assert (found.weights, found.weights_sha256) == (str(weights), hash_file(weights))
     assert found.file_sha256 == hash_file(files[0])

@@ -68,6 +68,70 @@ def test_without_an_axis_the_first_is_compared_with_every_other(tmp_path: Path) 
     ]
 
 
+def test_layers_stay_in_their_order(tmp_path: Path) -> None:
+    """A layer of as many units as one far before it is not moved there."""
+    members = []
+    for x in (1.0, 2.0):
+        for k, units in enumerate((BEFORE, BEFORE[1:], BEFORE)):
+            write(tmp_path / f"{x}{k}", units, layers=(f"conv{k}",))
+            members.append(Member(f"{x}{k}", f"{x}{k}", "g", x, "step"))
+    write_series_record(tmp_path, "", members)
+    assert [layer for *_, layer in pairs(compare_results([tmp_path]))] == ["conv0", "conv1", "conv2"]
+
+
+def test_a_layer_is_the_same_one_by_its_other_name(tmp_path: Path) -> None:
+    names = {"a": ("conv5",), "b": ("relu5",), "c": ("conv5", "pool5"), "d": ("pool5", "relu5")}
+    for folder, layers in names.items():
+        paths = ["relu5" if layer == "conv5" else layer for layer in layers]
+        write(tmp_path / folder, BEFORE, layers=layers, paths=paths, model="alexnet-places205")
+    write(tmp_path / "other network", BEFORE, layers=("relu5",), model="alexnet-imagenet")
+    comparison = compare_results([tmp_path / name for name in names] + [tmp_path / "other network"])
+    assert pairs(comparison) == [
+        ("a", "b", "conv5"),
+        ("a", "c", "conv5"),
+        ("a", "d", "conv5"),
+        ("c", "d", "pool5"),
+    ]
+    assert [comparison.layer_of(pair) for pair in comparison.changes] == [
+        "conv5 → relu5",
+        "conv5",
+        "conv5 → relu5",
+        "pool5",
+    ]
+    assert {e.label: e.published is not None for e in comparison.entries if e.layer != "pool5"} == dict.fromkeys(
+        (*names, "other network"), True
+    )
+
+
+def test_a_later_result_tells_that_two_names_are_one(tmp_path: Path) -> None:
+    """The plain network knows the layer by one name, its training by the other, and one result by both."""
+    members = []
+    for name, model, layer, path in (
+        ("a", "one", "conv5", "features.11"),
+        ("b", "two", "relu5", "relu5"),
+        ("c", "two", "conv5", "relu5"),
+        ("d", "one", "features.11", "features.11"),
+    ):
+        write(tmp_path / name, BEFORE, model=model, layers=(layer,), paths=(path,))
+        members.append(Member(name, name, "g", float(len(members)), "step"))
+    write_series_record(tmp_path, "", members)
+    found = [(before, after) for before, after, _ in pairs(compare_results([tmp_path]))]
+    assert found == [("a", "b"), ("b", "c"), ("c", "d")]
+
+
+def test_names_that_mean_other_layers_in_another_network_stay_apart(tmp_path: Path) -> None:
+    members = []
+    for name, model, layers, paths in (
+        ("a", "one", ("conv5",), ("relu5",)),
+        ("b", "one", ("relu5",), ("relu5",)),
+        ("c", "two", ("conv5", "relu5"), ("conv5", "relu5")),
+    ):
+        write(tmp_path / name, BEFORE, model=model, layers=layers, paths=paths)
+        members.append(Member(name, name, "g", float(len(members)), "step"))
+    write_series_record(tmp_path, "", members)
+    assert pairs(compare_results([tmp_path])) == [("a", "c", "conv5"), ("b", "c", "relu5")]
+
+
 def test_along_an_axis_each_is_compared_with_the_next(tmp_path: Path) -> None:
     members = []
     for name, group, x in (("a", "g", 3.0), ("b", "g", 1.0), ("c", "g", 2.0), ("d", "h", 5.0), ("e", "h", 4.0)):

@@ -120,14 +120,14 @@ def test_numbers_on_an_axis_are_short(number: float, text: str) -> None:
 
 def test_lines_go_through_the_means_and_every_point_is_drawn() -> None:
     root = parse(curve_figure(CURVE, CATEGORIES, 1, (8, 8)))
-    (line,) = of_class(root, "curve", "k0")
+    (line,) = of_class(root, "curve", "k1")
     ends = [x for x, _ in points(line)]
     assert ends == pytest.approx([34, 34 + 145, 34 + 290])
     y = [y for _, y in points(line)]
     assert y[0] - y[1] == pytest.approx(2 * (y[1] - y[2]) / 3, abs=0.2)  # 0, 2, then the mean of 4 and 6
-    assert len(of_class(root, "point", "k0")) == 4
+    assert len(of_class(root, "point", "k1")) == 4
     assert len(of_class(root, "point", "whole")) == 4
-    assert not of_class(root, "curve", "k2"), "a category without detectors has no line"
+    assert not of_class(root, "curve", "k0"), "a category without detectors has no line"
 
 
 def test_every_point_says_what_it_is() -> None:
@@ -177,12 +177,24 @@ def test_sides_have_both_schemes_in_proportion() -> None:
     }
     assert widths["outline"] == pytest.approx([380 * n / 12 for n in (8, 4, 1)], abs=0.1)
     assert widths["solid"] == pytest.approx([380 * n / 12 for n in (6, 2)], abs=0.1)
-    assert [e.get("class") for e in of_class(root, "solid") if e.tag == "rect"] == ["solid k0", "solid k2"]
+    assert [e.get("class") for e in of_class(root, "solid") if e.tag == "rect"] == ["solid k1", "solid k0"]
     assert texts(root, "value") == ["12", "8", "1"]
     assert texts(root, "name") == ["one", "conv5", "<two>", "conv4"]
     description = root.findtext("desc") or ""
     assert "one, conv5, per-category: 12 (object 8, <part> 4, color 0)" in description
     assert "<two>, conv4, top-label" not in description
+
+
+def test_long_names_of_runs_stay_different() -> None:
+    names = [f"alexnet-places205-rotate-{power}-rotate-seed-{seed}" for power in (0.5, 1.0) for seed in (1, 2)]
+    layers = [f"{'encoder.' * 5}{end}" for end in ("attention", "output")]
+    sides = [Side(name, layer, {"object": 1}, {"object": 1}) for name in names for layer in layers]
+    root = parse(sides_figure(sides, CATEGORIES))
+    shown = [e for e in of_class(root, "name") if e.tag == "text"]
+    told = {(one[-1].tail or "", two[-1].tail or "") for one, two in zip(shown[::2], shown[1::2], strict=True)}
+    assert len(told) == 8
+    assert [e.findtext("title") for e in shown] == [text for side in sides for text in (side.label, side.under)]
+    assert float(root.get("width") or "nan") < 760
 
 
 def test_figures_of_nothing_are_empty_not_errors() -> None:

@@ -30,6 +30,8 @@ class Server(ThreadingHTTPServer):
         self.resumable = True
         self.cut: int | None = None  # bytes after which a connection is dropped
         self.length = True
+        self.versions: dict[str, str] = {}  # headers that tell one version of the file from another
+        self.heeds_if_range = True
 
     @property
     def url(self) -> str:
@@ -42,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.ranges.append(wanted)
+        version = self.headers.get("If-Range")
+        if version and self.server.heeds_if_range and version not in self.server.versions.values():
+            wanted = None
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.resumable else 0
         if self.path != f"/models/{NAME}":
             return self.send_error(404)
@@ -49,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         if wanted and self.server.resumable and start >= size:
             return self.send_error(416)
         self.send_response(206 if wanted and self.server.resumable else 200)
+        for header, value in self.server.versions.items():
+            self.send_header(header, value)
         if self.server.length:
             self.send_header("Content-Length", str(size - start))
         if wanted and self.server.resumable:
@@ -111,6 +118,38 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert server.ranges == [None, "bytes=1500000-"]
     assert listener.steps[0] == 1_500_000
     assert listener.stages[0][1] == sum(listener.steps) == len(CONTENT)
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ETag": '"one"'}, {"ETag": '"two"'}),
+        ({"ETag": 'W/"one"', "Last-Modified": "Mon, 1 May 2017 10:00:00 GMT"}, {"Last-Modified": "today"}),
+    ],
+)
+def test_parts_of_two_versions_are_never_one_file(
+    server: Server, tmp_path: Path, before: dict[str, str], after: dict[str, str], heeds: bool
+) -> None:
+    """The name has no checksum that would tell."""
+    server.cut, server.versions, server.heeds_if_range = 1_500_000, before, heeds
+    for _ in range(2):  # broken off twice, the second time within a resumed answer of no bytes
+        with pytest.raises(ModelError, match="broke off after 1500000 bytes"):
+            download(server.url, tmp_path, name="net.pth")
+        server.cut = 0
+    server.cut, server.content, server.versions = None, CONTENT[::-1], after
+    path, _ = download(server.url, tmp_path, name="net.pth")
+    assert path.read_bytes() == CONTENT[::-1]
+    assert {found.name for found in tmp_path.iterdir()} == {"net.pth", "net.pth.lock"}
+
+
+def test_a_part_of_the_same_version_goes_on(server: Server, tmp_path: Path) -> None:
+    server.cut, server.versions = 1_500_000, {"ETag": '"one"'}
+    with pytest.raises(ModelError, match="broke off"):
+        download(server.url, tmp_path, name="net.pth")
+    server.cut = None
+    assert download(server.url, tmp_path, name="net.pth")[0].read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1500000-"]
 
 
 def test_a_server_that_can_not_resume_starts_anew(server: Server, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ndengine.report.figures import (
     CategoryBar,
     ConceptBar,
     categories_figure,
-    colour,
+    colours,
     concepts_figure,
     layers_figure,
 )
@@ -41,7 +41,7 @@ def test_categories_have_both_schemes_in_proportion() -> None:
         heights = [float(b.get("height") or "nan") for b in bars]
         assert heights == pytest.approx([120 * n / 8 for n in counts])
         assert len({float(b.get("y") or "nan") + h for b, h in zip(bars, heights, strict=True)}) == 1
-        assert [b.get("class") for b in bars] == [f"{style} k{k}" for k in range(3)]
+        assert [b.get("class") for b in bars] == [f"{style} k{k}" for k in (1, 2, 0)]
     assert texts(root) == ["8", "6", "object", "0", "0", "part", "2", "4", "<color>"]
 
 
@@ -80,7 +80,7 @@ def test_concepts_are_grouped_by_category_and_ordered_by_units() -> None:
     assert [g.get("data-find") for g in groups] == ["lamp", "<b>", "sky", "red"]
     heights = [float(bars_of(g, "solid")[0].get("height") or "nan") for g in groups]
     assert heights == pytest.approx([96, 24, 24, 8])
-    assert [bars_of(g, "solid")[0].get("class") for g in groups] == ["solid k0"] * 3 + ["solid k2"]
+    assert [bars_of(g, "solid")[0].get("class") for g in groups] == ["solid k1"] * 3 + ["solid k0"]
     assert "object 3" in texts(root)
     assert "color 1" in texts(root)
     assert not any(t.startswith("part") for t in texts(root))
@@ -114,7 +114,20 @@ def test_figures_of_nothing_are_empty_not_errors() -> None:
         assert not list(parse(svg).iter("rect"))
 
 
+def test_a_category_of_broden_has_one_colour_on_every_page() -> None:
+    whole = colours(["color", "object", "part", "material", "scene", "texture"])
+    few = colours(["texture", "object", "animal"])
+    assert [few["texture"], few["object"]] == [whole["texture"], whole["object"]]
+    assert few["animal"] not in [shade for name, shade in few.items() if name != "animal"]
+    assert list(few) == ["texture", "object", "animal", ""]
+    assert few[""] == "none"
+
+
 def test_more_categories_than_colours_start_again() -> None:
-    assert colour(COLOURS) == colour(0)
-    assert len({colour(k) for k in range(COLOURS)}) == COLOURS
-    assert colour(-1) == "none"
+    names = [f"category {k}" for k in range(COLOURS + 1)]
+    shades = colours(names)
+    assert shades[names[COLOURS]] == shades[names[0]]
+    assert len({shades[name] for name in names}) == COLOURS
+    mixed = colours(["scene", *names])
+    assert len({mixed[name] for name in names}) == COLOURS - 1
+    assert mixed["scene"] not in {mixed[name] for name in names}

@@ -102,6 +102,15 @@ def test_a_network_that_fails(network: nn.Module) -> None:
         probe.activations(torch.zeros(1, 4, *SIZE))
 
 
+@pytest.mark.parametrize(("images", "remedy"), [(2, "--batch-size or --size"), (1, "--size")])
+def test_a_network_that_takes_too_much_memory(network: nn.Module, images: int, remedy: str) -> None:
+    probe = Probe(network, resolve_layers(network, ["last"], "net", SIZE))
+    network.second.forward = lambda maps: torch.empty(2**58)
+    said = rf"^{images} images? of 24x32 at a time take.* \(can't allocate.* {2**60} bytes\); try a smaller {remedy}\.$"
+    with pytest.raises(ModelError, match=said):
+        probe.activations(torch.zeros(images, 3, *SIZE))
+
+
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 def test_batches(channels: str, rng: np.random.Generator) -> None:
     images = rng.integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)

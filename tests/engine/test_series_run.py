@@ -291,10 +291,11 @@ def test_a_damaged_result_fails_unless_it_may_be_replaced(series: Series, tmp_pa
         ({"weights": "/nowhere/a.pth"}, ModelError, r"run s1: weights names /nowhere/a\.pth, which does not exist"),
         ({"data": "/nowhere/data"}, DatasetError, "run s1: data names /nowhere/data, which does not exist"),
         ({"model": "/nowhere/a.py:f"}, ModelError, r"run s1: model names /nowhere/a\.py, which does not exist"),
+        ({"model": "vgg61"}, ModelError, r"run s1: There is no model 'vgg61': close names are .*vgg16"),
     ],
-    ids=["weights", "data", "model"],
+    ids=["weights", "data", "model", "name"],
 )
-def test_missing_files_are_known_before_anything_runs(
+def test_missing_files_and_networks_are_known_before_anything_runs(
     series: Series, tmp_path: Path, change: dict[str, str], kind: type[NdengineError], said: str
 ) -> None:
     spoilt = replace(series.runs[1], settings=replace(series.runs[1].settings, **change))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from ndengine.datasets.scenes import write_scenes
 from ndengine.dissect import dissect_network
 from ndengine.errors import ModelError
 from ndengine.models import list_layers
+from ndengine.models.aliases import layer_aliases
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.registry import load_model
@@ -74,6 +75,17 @@ def layers(name: str, naming: str, *names: str) -> list[Layer]:
     """Layers of a row's network."""
     built, trace = network(name, naming)
     return resolve_layers(built, names, name, built.size, trace)
+
+
+@ROWS
+def test_published_figures_belong_to_every_name_of_their_layer(row: Row) -> None:
+    """And to no other that ``ndengine layers`` knows: a blob's name is that of what its last layer leaves there."""
+    for naming in row.definers:
+        built, _ = network(row.name, naming)
+        paths = {path: path for path, _ in built.named_modules() if path} | layer_aliases(built)
+        found = {name for name in paths if row.published_at(name)}
+        where = {paths[row.layers[-1]]} if row.published else set()
+        assert found == {name for name, path in paths.items() if path in where}
 
 
 @ROWS

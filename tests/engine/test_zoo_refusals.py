@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,43 @@ def test_a_prototxt_with_another_mean_is_told_of(transform: str, note: str, tmp_
     assert (
         (f"names {note} for the images; those of alexnet-places205 are kept" in found.note) if note else not found.note
     )
+
+
+def test_a_prototxt_with_another_size_is_told_of(tmp_path: Path) -> None:
+    """It decides, for a network's fully connected layers are made for one size."""
+    write_caffe(known_row("alexnet-places205"), tmp_path / "net.caffemodel", tmp_path / "net.prototxt")
+    text = (tmp_path / "net.prototxt").read_text()
+    load = partial(load_model, "alexnet-places205", str(tmp_path / "net.caffemodel"), ("conv5",), cache=tmp_path)
+    assert not load().preprocessing.note
+    (tmp_path / "net.prototxt").write_text(text.replace("227", "224"))
+    found = load()
+    assert found.input_size == (224, 224)
+    assert "takes images of 224x224 where alexnet-places205 takes 227x227" in found.preprocessing.note
+    assert "give --size 227" in found.preprocessing.note
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("base_lr: 1", "holds the settings of a training"),
+        ("layer {", "can't be read at line 1"),
+        ("input: 'data' input_dim: [1, 3, 8, 8] layer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }", "a"),
+    ],
+)
+def test_a_prototxt_beside_the_weights_that_is_no_network(text: str, said: str, tmp_path: Path) -> None:
+    """Whoever gave --model a name must hear of the file that was found beside the weights."""
+    write_caffe(known_row("alexnet-places205"), tmp_path / "net.caffemodel")
+    (tmp_path / "net.prototxt").write_text(text)
+    with pytest.raises(ModelError) as error:
+        load_model("alexnet-places205", str(tmp_path / "net.caffemodel"), ("conv5",), cache=tmp_path)
+    told = str(error.value)
+    assert said in told
+    assert "net.prototxt" in told
+    beside = f"lying beside {tmp_path / 'net.caffemodel'}, it decides what alexnet-places205 is"
+    assert told.endswith(f"; {beside}: correct it, or put it elsewhere.")
+
+
+def test_a_prototxt_of_another_network_beside_the_weights_is_named(tmp_path: Path) -> None:
+    write_caffe(known_row("vgg16-places205"), tmp_path / "net.caffemodel", tmp_path / "net.prototxt")
+    with pytest.raises(ModelError, match=f"has no layer 'conv5': .*`ndengine layers --model {tmp_path}/net.prototxt`"):
+        load_model("alexnet-places205", str(tmp_path / "net.caffemodel"), ("conv5",), cache=tmp_path)

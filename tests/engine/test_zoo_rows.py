@@ -148,6 +148,13 @@ def test_published_figures_add_up() -> None:
         ("egomotion", "cls_conv5"),
         ("egomotion", "conv5"),
         ("puzzle", "conv5"),
+        ("alexnet-random", "relu5"),
+        ("alexnet-places205-bn", "relu5"),
+        ("vgg16-hybrid", "relu5_3"),
+        ("resnet152-imagenet", "caffe_ReLU_511"),
+        ("resnet152-imagenet", "res5c_relu"),
+        ("egomotion", "cls_relu5"),
+        ("puzzle", "relu5_s1"),
     ],
 )
 def test_published_figures_belong_to_one_layer_by_any_of_its_names(name: str, layer: str) -> None:
@@ -155,7 +162,7 @@ def test_published_figures_belong_to_one_layer_by_any_of_its_names(name: str, la
     assert row is not None
     assert row.published_at(layer) is row.published is not None
     assert row.published_at(row.layers[-1]) is row.published
-    for other in ("conv4", "conv4_3", "res4b35", "caffe.Eltwise_478", "inception_4e/output", "fc7"):
+    for other in ("conv4", "conv4_3", "res4b35", "caffe.Eltwise_478", "inception_4e/output", "fc7", "relu4", "pool5"):
         assert row.published_at(other) is None
 
 

@@ -16,7 +16,7 @@ from caffefiles import Style, blobs_of, caffemodel_bytes, calibrate, draw_images
 from torch import Tensor, nn
 
 from ndengine.errors import ModelError
-from ndengine.models import registry
+from ndengine.models import list_layers, registry
 from ndengine.models.caffe.modules import InnerProduct
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.prototxt import read_prototxt
@@ -220,6 +220,29 @@ def test_weights_in_the_cache_folder_are_the_default_ones(tmp_path: Path, monkey
     )
     preferred = write_caffe(row, tmp_path / "weights" / "caffe_reference_places365.caffemodel", seed=1)
     assert same_weights(load_model(row.name, cache=tmp_path).module, preferred, "conv5")
+
+
+def test_layers_are_listed_as_the_weights_in_the_cache_folder_call_them(tmp_path: Path) -> None:
+    row = known_row("resnet152-places365")
+    assert {edition.naming for edition in row.editions} == {"torch", "caffe"}
+
+    def listed(cache: Path) -> set[str]:
+        return {
+            name for found in list_layers(row.name, (64, 64), cache=cache) for name in (found["layer"], found["alias"])
+        }
+
+    own = listed(tmp_path)
+    for edition in row.editions:
+        file = tmp_path / edition.origin / "weights" / edition.weights.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()  # listing reads no weights
+        known = {name for layer in row.definition(edition.naming).layers for name in (*layer.tops, layer.name)}
+        found = listed(file.parent.parent)
+        assert found - {""} <= known | {name.replace(".", "_") for name in known}
+        assert (found == own) == (edition.naming == row.editions[0].naming)
+    prototxt = tmp_path / "x" / "weights" / f"deploy_{Path(row.editions[0].weights.name).stem}.prototxt"
+    write_caffe(known_row("alexnet-places205"), prototxt.with_name(row.editions[0].weights.name), prototxt)
+    assert "conv5" in listed(tmp_path / "x")
 
 
 def test_a_network_that_was_never_trained_takes_a_file_if_there_is_one(tmp_path: Path) -> None:

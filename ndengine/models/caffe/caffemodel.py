@@ -15,6 +15,7 @@ from torch import Tensor
 from ndengine.errors import ModelError
 from ndengine.models.caffe.options import MOST, short
 from ndengine.models.caffe.wire import BYTES, EIGHT, FOUR, VARINT, Wire, WireReader
+from ndengine.models.regular import is_irregular
 
 SUFFIX = ".caffemodel"
 MOST_BLOBS = 2**13  # of a file, and as many layers; ResNet-152 has 1000
@@ -46,8 +47,11 @@ def read_caffemodel(path: Path) -> Blobs:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, or in Caffe's first format.
+        If the file is missing, no regular one, damaged, or in Caffe's first format.
     """
+    remedy = "give --weights an existing file, default or random."
+    if is_irregular(path):
+        raise ModelError(f"{path} can't be read (it is no regular file); {remedy}")
     try:
         with path.open("rb") as file:
             # Copied where it is written to, which nobody does: torch warns of memory that can't be.
@@ -55,9 +59,7 @@ def read_caffemodel(path: Path) -> Blobs:
     except ValueError:
         raise ModelError(f"{path} is empty; get it again.") from None
     except OSError as error:
-        raise ModelError(
-            f"{path} can't be read ({error.strerror}); give --weights an existing file, default or random."
-        ) from None
+        raise ModelError(f"{path} can't be read ({error.strerror}); {remedy}") from None
     return parse_caffemodel(np.frombuffer(mapped, np.uint8), str(path))
 
 

@@ -46,9 +46,27 @@ class CaffeDefinition:
         In the order in which they run.
     synonyms : mapping of str to str
         Other names for blobs.
+    other_stages : tuple of str
+        Layers that read nothing, and may so be inputs, and were left out because they belong to other stages.
     """
 
     name: str
     inputs: Mapping[str, tuple[int, ...]]
     layers: tuple[CaffeLayer, ...]
     synonyms: Mapping[str, str] = field(default_factory=dict)
+    other_stages: tuple[str, ...] = ()
+
+    def writers(self) -> dict[str, str]:
+        """Blob, by any of its names, to the path of the layer that writes it last, were all of them built."""
+        return self.spell({top: path_of(layer.name) for layer in self.layers for top in layer.tops})
+
+    def spell(self, writers: Mapping[str, str]) -> dict[str, str]:
+        """The same of some blobs, by all names: synonyms, and ``/`` written ``-`` as in the released results."""
+        spelled = {blob.replace("/", "-"): path for blob, path in writers.items()}
+        others = {name: writers[blob] for name, blob in self.synonyms.items() if blob in writers}
+        return {**others, **spelled, **writers}
+
+
+def path_of(name: str) -> str:
+    """A layer's name as that of a module: without dots, which part paths."""
+    return name.replace(".", "_")

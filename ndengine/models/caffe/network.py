@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.caffe import modules
 from ndengine.models.caffe.blobs import tensors_of
-from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
+from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer, path_of
 from ndengine.models.caffe.makers import MOST_PARAMETERS, MOST_VALUES, Shape, check_values, make_layer
-from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short
+from ndengine.models.caffe.options import InvalidLayer, Options, UnsupportedLayer, short, some
 
 State = dict[str, Tensor]
 
@@ -25,7 +25,7 @@ MOST_READS = 10_000  # blobs that all layers read, each time counted; ResNet-152
 IMAGE_CHANNELS = (3, 1)
 SHOWN = 3  # inputs named in an error
 _RELUS = ("ReLU", "PReLU", "ELU")
-_NORMS = ("BatchNorm", "BN", "Scale", "Bias")
+_UNCHANGED = ("Dropout", "Split")  # as in a trained network
 # What may put out its input itself, or a view of it: the two share their memory.
 _PASSING = (modules.Split, modules.Dropout, modules.Flatten, modules.Power)
 
@@ -83,10 +83,7 @@ class CaffeNetwork(nn.Module):
 
         A name with ``/`` is also known with ``-``, as in the released results: ``inception_5b-output``.
         """
-        spelled = {name.replace("/", "-"): path for name, path in self._aliases.items()}
-        pairs = self.definition.synonyms.items()
-        others = {name: self._aliases[blob] for name, blob in pairs if blob in self._aliases}
-        return others | spelled | self._aliases
+        return self.definition.spell(self._aliases)
 
     def state_of(self, blobs: Mapping[str, Sequence[Tensor]]) -> State:
         """A state dict from a caffemodel's blobs, in this network's names and shapes.
@@ -114,27 +111,31 @@ class CaffeNetwork(nn.Module):
         return state
 
     def default_layer(self) -> str:
-        """The last blob with positions that a convolution has named and a ReLU follows; empty where there is none.
+        """The last blob with positions that a ReLU leaves, or a concatenation of such ones; empty where there is none.
 
-        Heads of detectors have no ReLU; only where nothing has one, the last convolution is taken.
+        So the end of a block and not a branch of it: ``res5c``, ``inception_5b/output``. Heads of detectors have no
+        ReLU; only where nothing has one, the last convolution is taken.
         """
-        followed: set[str] = set()  # blobs that a ReLU reads, behind a batch norm or not
+        rectified: dict[str, None] = {}  # in the order of writing
         last = ""
-        for layer in reversed(self.definition.layers):
-            tops = set(layer.tops)
-            if layer.kind in _RELUS:
-                followed.update(layer.bottoms)
-            elif layer.kind in _NORMS and tops & followed:
-                followed.update(layer.bottoms[:1])
-            elif layer.kind == "Convolution" and layer.tops and layer.tops[0] in self._aliases:
-                shape = self.shapes[layer.tops[0]]
-                if len(shape) == 3 and shape[1] * shape[2] > 1:
-                    last = last or layer.tops[0]
-                    if tops & followed:
-                        return layer.tops[0]
-            if not tops & set(layer.bottoms):
-                followed -= tops  # a blob of that name before this layer is another one
-        return last
+        for layer in self.definition.layers:
+            wanted = [blob for blob in layer.tops if blob in self._aliases and self._has_positions(blob)]
+            is_rectified = layer.kind in _RELUS or (
+                layer.kind == "Concat" and all(blob in rectified for blob in layer.bottoms)
+            )
+            if layer.kind in _UNCHANGED and layer.tops == layer.bottoms:
+                continue
+            for blob in layer.tops:
+                rectified.pop(blob, None)
+            if is_rectified:
+                rectified.update(dict.fromkeys(wanted))
+            elif layer.kind == "Convolution":
+                last = next(iter(wanted), last)
+        return next(reversed(rectified), last)
+
+    def _has_positions(self, blob: str) -> bool:
+        shape = self.shapes[blob]
+        return len(shape) == 3 and shape[1] * shape[2] > 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Run all layers.
@@ -254,9 +255,12 @@ class _Builder:
             named = [f"{short(name)} [{'x'.join(map(str, inputs[name]))}]" for name in islice(inputs, SHOWN)]
             more = f" and {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else ""
             given = ", ".join(named) + more
+            others = self._network.definition.other_stages
+            left_out = f", and left out because of their stage are {some(others)}" if others else ""
+            or_stage = ', or state { stage: "..." } with the stage of one that was left out' if others else ""
             raise ModelError(
-                f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}); give it "
-                "input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }."
+                f"{self._name} has no input of images with 3 channels or 1 (it has {given or 'none'}{left_out}); give "
+                f"it input_shape {{ dim: 1 dim: 3 dim: 224 dim: 224 }}{or_stage}."
             )
         shape = tuple(inputs[found[0]][1:])
         try:
@@ -312,7 +316,7 @@ class _Builder:
 
     def _path(self, name: str) -> str:
         """A name for a module: without dots, which part paths, and not one that modules use for themselves."""
-        name = name.replace(".", "_") or "layer"
+        name = path_of(name) or "layer"
         path = name
         while path in self._network._modules or hasattr(self._network, path):
             self._repeats[name] = self._repeats.get(name, 1) + 1

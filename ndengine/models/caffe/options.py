@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from math import isfinite
 
 from ndengine.models.caffe.definition import Option, Value
@@ -125,6 +126,12 @@ class Options:
     def _several(self, name: str) -> tuple[Value, ...]:
         value = self._left.pop(name, ())
         return value if isinstance(value, tuple) else (value,)
+
+
+def some(names: Collection[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(short, islice(names, most))) + more
 
 
 def short(value: object, most: int = 60) -> str:

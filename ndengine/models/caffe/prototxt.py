@@ -9,7 +9,9 @@ from pathlib import Path
 from ndengine.errors import ModelError
 from ndengine.models.caffe.definition import CaffeDefinition, CaffeLayer
 from ndengine.models.caffe.options import MOST
+from ndengine.models.caffe.state import read_state
 from ndengine.models.caffe.text import LARGEST, Message, fail, parse_text
+from ndengine.models.regular import is_irregular
 
 SUFFIXES = (".prototxt", ".prototxt.txt")
 MOST_LAYERS = 10_000
@@ -18,7 +20,15 @@ MOST_AXES = 32  # Caffe's own limit
 UNLABELLED = ("Input", "DummyData")  # of other layers of data the second blob holds labels
 _TRAINING = ("Accuracy", "ArgMax", "SoftmaxWithLoss", "HDF5Output", "Silence")  # and everything that ends in Loss
 
-# The types of 2014, by which layers were told before they had names of their own.
+# The types of 2014, by which layers were told before they had names of their own, each at the place of its number.
+_V1_NUMBERS = (
+    *("NONE", "ACCURACY", "BNLL", "CONCAT", "CONVOLUTION", "DATA", "DROPOUT", "EUCLIDEAN_LOSS", "FLATTEN"),
+    *("HDF5_DATA", "HDF5_OUTPUT", "IM2COL", "IMAGE_DATA", "INFOGAIN_LOSS", "INNER_PRODUCT", "LRN"),
+    *("MULTINOMIAL_LOGISTIC_LOSS", "POOLING", "RELU", "SIGMOID", "SOFTMAX", "SOFTMAX_LOSS", "SPLIT", "TANH"),
+    *("WINDOW_DATA", "ELTWISE", "POWER", "SIGMOID_CROSS_ENTROPY_LOSS", "HINGE_LOSS", "MEMORY_DATA", "ARGMAX"),
+    *("THRESHOLD", "DUMMY_DATA", "SLICE", "MVN", "ABSVAL", "SILENCE", "CONTRASTIVE_LOSS", "EXP", "DECONVOLUTION"),
+)
+# Those of them whose present spelling is not that of their words.
 _V1_TYPES = {
     "ABSVAL": "AbsVal",
     "BNLL": "BNLL",
@@ -51,7 +61,8 @@ class Prototxt:
     Attributes
     ----------
     definition : CaffeDefinition
-        The network of the phase TEST, without losses and labels; layers of data have become inputs.
+        The network of the phase TEST, without losses and labels; layers of data have become inputs. Stages and level
+        are those of the file's ``state``; in a file without one, ``deploy`` is the stage if a rule names it.
     mean : tuple of float
         Of each input channel, in the units of pixels of 0 to 255; empty where it is not given.
     factor : float
@@ -72,9 +83,11 @@ def read_prototxt(path: Path) -> Prototxt:
     Raises
     ------
     ModelError
-        If the file is missing, breaks the text format (the line is named), is in Caffe's first format, or holds
-        no network.
+        If the file is missing or no regular one, breaks the text format (the line is named), is in Caffe's first
+        format, or holds no network.
     """
+    if is_irregular(path):
+        raise ModelError(f"{path} can't be read (it is no regular file); give --model an existing prototxt.")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -101,12 +114,15 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
     """
     net = parse_text(text, source)
     layers = _layers(net)
+    state = read_state(net, [message for message, _ in layers])
     inputs = _net_inputs(net)
     transform = Message(source, 1)
     mean_file = ""
-    kept = []
+    kept, other_stages = [], []
     for message, kind in layers:
-        if not _is_in_test(message):
+        if not state.has_layer(message):
+            if "bottom" not in message.fields and state.lacks_stage_of(message):
+                other_stages.append(message.text("name") or kind)
             continue
         layer = _layer(message, kind)
         if kind == "Input" or (kind.endswith("Data") and not layer.bottoms):
@@ -123,7 +139,8 @@ def parse_prototxt(text: str, source: str) -> Prototxt:
             continue
         kept.append(layer)
     mean, factor = _mean(transform)
-    return Prototxt(CaffeDefinition(net.text("name"), inputs, tuple(kept)), mean, factor, mean_file)
+    definition = CaffeDefinition(net.text("name"), inputs, tuple(kept), other_stages=tuple(other_stages))
+    return Prototxt(definition, mean, factor, mean_file)
 
 
 def _layers(net: Message) -> list[tuple[Message, str]]:
@@ -142,8 +159,16 @@ def _layers(net: Message) -> list[tuple[Message, str]]:
                 f"{net.source} is in Caffe's first format, of 2013, at line {message.line}; bring it up to date with "
                 "Caffe's tool upgrade_net_proto_text."
             )
-    kinds = [message.text("type") for message in new] + [_modern(message.text("type")) for message in old]
+    kinds = [message.text("type") for message in new] + [_modern(_old_type(message)) for message in old]
     return list(zip([*new, *old], kinds, strict=True))
+
+
+def _old_type(message: Message) -> str:
+    """The type of a layer of 2014, which was an enumeration's word and may so be given by its number."""
+    number = message.value("type")
+    if isinstance(number, str) or number is None:
+        return message.text("type")
+    return _V1_NUMBERS[message.whole_number("type", 0, 0, len(_V1_NUMBERS) - 1)]
 
 
 def _modern(kind: str) -> str:
@@ -158,24 +183,6 @@ def _layer(message: Message, kind: str) -> CaffeLayer:
 
 def _options_name(kind: str) -> str:
     return _OPTIONS.get(kind, f"{kind.lower()}_param")
-
-
-def _is_in_test(message: Message) -> bool:
-    """Whether a layer runs behind training: one of its `include` rules holds, or no `exclude` rule does."""
-    include, exclude = message.messages("include"), message.messages("exclude")
-    if include and exclude:
-        fail(message.source, message.line, "the layer has both include and exclude")
-    return any(map(_holds, include)) if include else not any(map(_holds, exclude))
-
-
-def _holds(rule: Message) -> bool:
-    """Whether a rule holds in the phase TEST, at level 0 and without any stage."""
-    phase = rule.value("phase")
-    if phase is not None and phase not in ("TRAIN", "TEST", 0, 1):
-        fail(rule.source, rule.line, f"phase is {phase!r:.40}, and neither TRAIN nor TEST")
-    if phase in ("TRAIN", 0) or "stage" in rule.fields:
-        return False
-    return rule.whole_number("min_level", 0, -MOST - 1, MOST) <= 0 <= rule.whole_number("max_level", 0, -MOST - 1, MOST)
 
 
 def _net_inputs(net: Message) -> dict[str, tuple[int, ...]]:

@@ -206,7 +206,7 @@ class _Parser:
                 self._fail(f"it ends inside the message that begins at line {message.line}")
             name, line = self._name(), self._line
             colon = self._takes(":")
-            entries = message.fields.setdefault(name, [])
+            entries: list[tuple[Value | Message, int]] = []
             if self._takes("["):
                 while not self._takes("]"):
                     entries.append((self._value(name, depth, colon=True), line))
@@ -214,6 +214,8 @@ class _Parser:
                         self._fail(f"the list of {name} lacks its ']'")
             else:
                 entries.append((self._value(name, depth, colon), line))
+            if entries:  # an empty list is no field at all
+                message.fields.setdefault(name, []).extend(entries)
             if not self._takes(";"):
                 self._takes(",")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ndengine.errors import ModelError
 from ndengine.models.caffe.caffemodel import SUFFIX, Blobs, read_caffemodel
-from ndengine.models.caffe.definition import CaffeDefinition
+from ndengine.models.caffe.definition import CaffeDefinition, path_of
 from ndengine.models.caffe.network import CaffeNetwork, build_network
 from ndengine.models.caffe.options import short
 from ndengine.models.caffe.prototxt import Prototxt, read_prototxt
@@ -50,9 +50,20 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
     draws = asked.text == "random" or (is_default and row.is_random and not has_weights(row, cache))
     if is_default and not draws:
         asked = _own(row, cache, progress)
-    prototxt = None if asked.blobs is None else beside(Path(asked.text))
-    said = read_prototxt(prototxt) if prototxt else None
-    network = build_network(_define(row, asked, said), random=draws, source=str(prototxt or row.name))
+    at_hand = next((edition for edition in row.editions if edition.find(cache)), None) if asked.text == "none" else None
+    source = Path(asked.text) if asked.blobs is not None else at_hand and at_hand.find(cache)
+    prototxt = beside(source) if source and source.suffix.lower() == SUFFIX else None
+    try:
+        said = read_prototxt(prototxt) if prototxt else None
+        definition = _define(row, asked, said, at_hand.naming if at_hand else "")
+        network = build_network(definition, random=draws, source=str(prototxt or row.name))
+    except ModelError as error:
+        if prototxt is None:
+            raise
+        raise ModelError(
+            f"{str(error).partition(';')[0].rstrip('.')}; lying beside {source}, it decides what {row.name} is: "
+            "correct it, or put it elsewhere."
+        ) from None
     state = asked.state and _name(asked.state, network, row, asked.text)
     origin = asked.text
     if asked.blobs is not None:
@@ -64,7 +75,7 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
         network,
         f"random, seed {seed}" if draws else origin,
         asked.sha256,
-        Preprocessing(row.mean, channels="bgr", scale=255.0, note=other_mean(said, row.name, row.mean) if said else ""),
+        Preprocessing(row.mean, channels="bgr", scale=255.0, note=_notes(row, network, said)),
         row.layers[-1:],
         network.size,
         fixed_size=True,
@@ -72,7 +83,22 @@ def build_row(row: Row, asked: Asked, seed: int, cache: Path, progress: Progress
         state=state,
         rotate=row.rotate,
         rotate_seed=row.rotate_seed,
+        listed=str(prototxt or ""),
     )
+
+
+def _notes(row: Row, network: CaffeNetwork, said: Prototxt | None) -> str:
+    """What a prototxt beside a row's weights says of the images that the row does not."""
+    if said is None:
+        return ""
+    (height, width), size = network.size, row.size
+    other = (
+        f"The prototxt beside the weights takes images of {height}x{width} where {row.name} takes {size}x{size}; the "
+        f"prototxt's count: give --size {size} for the others."
+        if (height, width) != (size, size)
+        else ""
+    )
+    return " ".join(filter(None, (other_mean(said, row.name, row.mean), other)))
 
 
 def _own(row: Row, cache: Path, progress: Progress) -> Asked:
@@ -83,10 +109,12 @@ def _own(row: Row, cache: Path, progress: Progress) -> Asked:
     return Asked(str(found.weights), read_weights(found.weights), sha256=found.sha256)
 
 
-def _define(row: Row, asked: Asked, said: Prototxt | None) -> CaffeDefinition:
+def _define(row: Row, asked: Asked, said: Prototxt | None, naming: str) -> CaffeDefinition:
     """What a prototxt says, else that one of a row's own definitions whose layers the weights have most of."""
     if said is not None:
         return row.name_layers(said.definition)
+    if naming:
+        return row.definition(naming)
     definitions = [row.definition(naming) for naming in row.definers]
     names = set(asked.blobs or ()) | {key.rpartition(".")[0].rpartition(".")[2] for key in asked.state or ()}
     return max(definitions, key=lambda d: len(names & {n for layer in d.layers for n in _spellings(layer.name)}))
@@ -94,7 +122,7 @@ def _define(row: Row, asked: Asked, said: Prototxt | None) -> CaffeDefinition:
 
 def _spellings(name: str) -> tuple[str, str]:
     """A layer's name, and as keys of state dicts write it, in which dots part modules."""
-    return name, name.replace(".", "_")
+    return name, path_of(name)
 
 
 def _name(state: State, network: CaffeNetwork, row: Row, source: str) -> State:

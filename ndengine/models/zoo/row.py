@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from ndengine.models.caffe.definition import CaffeDefinition
+from ndengine.models.caffe.definition import CaffeDefinition, path_of
 from ndengine.models.zoo.files import Edition
 from ndengine.models.zoo.published import Published
 
@@ -78,6 +79,11 @@ class Row:
         """Whether its weights can be fetched."""
         return any(edition.is_published for edition in self.editions)
 
+    def servers(self) -> list[str]:
+        """Hosts from which its weights can be fetched, in the order in which they are asked."""
+        urls = [url for edition in self.editions for url in edition.weights.urls]
+        return list(dict.fromkeys(urlsplit(url).netloc for url in urls))
+
     def definition(self, naming: str = "") -> CaffeDefinition:
         """Its definition, by the names of one of its editions; by those of the first where none is named."""
         return self.name_layers(self.definers[naming or next(iter(self.definers))]())
@@ -89,15 +95,18 @@ class Row:
         return replace(definition, synonyms={a: b for a, b in pairs if a not in blobs and b in blobs})
 
     def published_at(self, layer: str) -> Published | None:
-        """What was released of a layer, by any of its names; None where another layer was dissected, or none."""
-        if self.published is None or not self._names(layer) & self._names(self.published.layer):
-            return None
-        return self.published
+        """What was released of a layer, by any of its names; None where another layer was dissected, or none.
 
-    def _names(self, layer: str) -> set[str]:
-        """All names of a layer, as names of files write them."""
-        pairs = [{a, b} for a, b in self.same.items() if layer in (a, b)]
-        return {name.replace("/", "-") for name in {layer}.union(*pairs)}
+        A name means the blob of that name, which is what its last layer leaves there, else the layer.
+        """
+        known = self.published
+        if known is None:
+            return None
+        for naming in self.definers:
+            writers = self.definition(naming).writers()
+            if writers.get(layer, path_of(layer)) == writers.get(known.layer, path_of(known.layer)):
+                return known
+        return None
 
     def record(self, cache: Path) -> dict[str, Any]:
         """The row as plain JSON values, with what the cache folder has of it."""
