@@ -193,9 +193,9 @@ def _reading(products: Sequence[Mapping[str, Any]], matrices: Sequence[Mapping[s
     total = sum(row["median_seconds"] for row in largest["rows"] if row["way"] != SCHUR)
     return (
         f"{usual['shape'][1]:,} units take {number(own['us_per_item'])} µs an image on one thread, "
-        f"{number(own['us_per_item'] / plain['us_per_item'])} times as long as a product in float32, whose last "
-        f"bits nothing promises to be the same in other batches or on other numbers of threads. A power of a rotation of {largest['units']:,} units "
-        f"takes {number(total)} s in all."
+        f"{number(own['us_per_item'] / plain['us_per_item'])} times as long as a product in float32, whose last bits "
+        "nothing promises to be the same in other batches or on other numbers of threads. A power of a rotation of "
+        f"{largest['units']:,} units takes {number(total)} s in all."
     )
 
 
