@@ -176,6 +176,19 @@ def test_what_is_not_finite_stays_so(value: float) -> None:
     assert np.isfinite(found).sum() == found.size - 6
 
 
+def test_a_sum_of_zeros_has_no_sign() -> None:
+    """Linear algebra that begins with a product, and not with 0, adds zeros of negative factors up to -0."""
+
+    class BeginsWithAProduct(torch.Tensor):
+        def __matmul__(self, columns: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return torch.full_like(columns, -0.0)
+
+    rotation, maps = Rotation(-np.eye(3)), torch.zeros(2, 3, 4, 5)
+    rotation._matrix = rotation._matrix.as_subclass(BeginsWithAProduct)
+    rotation.apply(maps)
+    assert not maps.signbit().any()
+
+
 def test_nothing_to_turn() -> None:
     assert rotated(np.zeros((0, 3, 2, 2), np.float32), np.eye(3)).shape == (0, 3, 2, 2)
     assert rotated(np.zeros((2, 3, 0, 2), np.float32), np.eye(3)).shape == (2, 3, 0, 2)
