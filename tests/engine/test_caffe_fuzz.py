@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from ndengine.models.trace import trace_model
 from ndengine.models.weights import fit_weights
 
 SECONDS = 10
-BRIEF = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))  # of each test; a longer look takes as many as there is time for
+BRIEF = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Where, as a share of the file; how many bytes go; what comes in their place.
 EDITS = st.lists(
