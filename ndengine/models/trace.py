@@ -155,12 +155,15 @@ def trace_model(module: nn.Module, size: tuple[int, int], images: int = IMAGES, 
     buffers = {id(hollow[id(b)]): b for b in module.buffers() if b.device.type != "meta"}
     follower = Follower(buffers)
     trace = _follow(twin, torch.zeros(shape, device="meta"), follower)
-    if trace.failure or follower.lacks_numbers:
-        if any(tensor.device.type == "meta" for tensor in tensors):
-            return trace
+    if (trace.failure or follower.lacks_numbers) and not any(tensor.device.type == "meta" for tensor in tensors):
         second = _follow(module, torch.rand(shape, generator=torch.Generator().manual_seed(0)), Follower())
-        return replace(second, is_static=not trace.failure)
+        # One that gets no farther with data did not need any so far.
+        return replace(second, is_static=not trace.failure or _calls(second) == _calls(trace))
     return replace(trace, is_static=True)
+
+
+def _calls(trace: Trace) -> dict[str, int]:
+    return {path: step.calls for path, step in trace.steps.items()}
 
 
 def _follow(module: nn.Module, images: Tensor, follower: Follower) -> Trace:

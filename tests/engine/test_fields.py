@@ -283,7 +283,7 @@ def test_the_input_itself_and_modules_without_maps() -> None:
     }
 
 
-def test_a_network_that_needs_numbers_is_followed_on_zeros() -> None:
+def test_a_network_that_needs_numbers_is_followed_on_noise() -> None:
     class Choosing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -291,7 +291,7 @@ def test_a_network_that_needs_numbers_is_followed_on_zeros() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             out: Tensor = self.conv(x)
-            return out if float(x.sum()) == 0 else out.flip(3)
+            return out.flip(3) if float(x.sum()) == 0 else out
 
     assert field_of(Choosing()) == ((-2, 5, 3), (-2, 5, 3))
 

@@ -13,6 +13,7 @@ from ndengine.models.aliases import layer_aliases
 from ndengine.models.layers import Layer, layer_maps, list_layers, resolve_layers
 from ndengine.models.torchvision_import import torchvision_models
 from ndengine.models.trace import trace_model
+from ndengine.probe import Probe
 from ndkernels.grid import Field
 
 SIZE = (64, 48)
@@ -105,7 +106,7 @@ def test_layers_come_in_the_order_of_asking_each_once() -> None:
         ("features.12", "features.12"),
     ]
     first = layers[0]
-    assert (first.kind, first.shape, first.form, first.calls) == ("ReLU", (512, 14, 14), "maps", 1)
+    assert (first.kind, first.shape, first.axes, first.calls) == ("ReLU", (512, 14, 14), "nuhw", 1)
     assert first.field == (Field(-90, 196, 16), Field(-90, 196, 16))
 
 
@@ -172,10 +173,41 @@ class Lambda(nn.Module):
         return self.work(x)
 
 
-@pytest.mark.parametrize("name", ["mapping", "empty", "video", "scalar", "transposed", "channels_first", "odd_tokens"])
-def test_outputs_that_are_no_maps_are_errors(name: str) -> None:
-    with pytest.raises(ModelError, match=f"Layer {name} of odd puts out .*neither maps"):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty", "puts out no tensor"),
+        ("scalar", r"puts out \[\], which is not shown to be maps"),
+        ("odd_tokens", "not shown to be maps: the 131 tokens that have a place fill no grid .*--axes"),
+        ("pair", "several the tensors that it puts out; ask for one of pair/0, pair/1"),
+        ("pair/2", "no '2' among the tensors that it puts out; ask for one of pair/0, pair/1"),
+    ],
+)
+def test_outputs_that_are_no_maps_are_errors(name: str, said: str) -> None:
+    with pytest.raises(ModelError, match=f"Layer {name} of odd .*{said}"):
         resolve_layers(Odd().eval(), [name], "odd", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "axes"),
+    [
+        ("mapping", "out", "nuhw"),
+        ("mapping/out", "out", "nuhw"),
+        ("pair/0", "0", "nuhw"),
+        ("listed", "", "nuhw"),
+        ("video", "", "nu1hw"),
+        ("transposed", "", "unhw"),
+        ("channels_first", "", "nut"),
+    ],
+)
+def test_outputs_are_arranged_as_they_were_shown_to_be(name: str, part: str, axes: str) -> None:
+    network = Odd().eval()
+    (layer,) = resolve_layers(network, [name], "odd", SIZE)
+    assert (layer.part, layer.axes, layer.shape) == (part, axes, (4, 62, 46))
+    images = torch.rand(2, 3, *SIZE)
+    (output,), (_, right) = outputs(network, layer.path, images), outputs(network, "relu", images)
+    assert isinstance(right, Tensor)
+    assert torch.equal(layer_maps(output, layer), right)
 
 
 def test_a_layer_that_never_runs_is_an_error() -> None:
@@ -184,8 +216,12 @@ def test_a_layer_that_never_runs_is_an_error() -> None:
 
 
 def test_a_pattern_takes_what_runs_and_has_maps() -> None:
-    layers = resolve_layers(Odd().eval(), ["*"], "odd", SIZE)
-    assert [layer.path for layer in layers] == ["conv", "relu", "pair", "listed"]
+    left: list[str] = []
+    layers = resolve_layers(Odd().eval(), ["*"], "odd", SIZE, tell=left.append)
+    names = ["conv", "relu", "pair/0", "pair/1", "listed", "mapping/out", "video", "transposed", "channels_first"]
+    assert [layer.name for layer in layers] == [name for name in names if name != "pair/1"]
+    assert len(left) == 1
+    assert "* leaves out pair/1, scalar, odd_tokens, not shown to be maps" in left[0]
     with pytest.raises(ModelError, match="Layer unused of odd never runs"):
         resolve_layers(Odd().eval(), ["unus*"], "odd", SIZE)
 
@@ -238,16 +274,26 @@ def test_maps_hold_the_outputs_values(path: str) -> None:
     assert maps.untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
 
 
-def test_the_first_of_several_outputs_counts() -> None:
+def test_one_of_several_calls_is_picked_by_its_number() -> None:
     network = Odd().eval()
-    (layer,) = resolve_layers(network, ["pair"], "odd", SIZE)
-    (output,) = outputs(network, "pair", torch.rand(1, 3, *SIZE))
-    assert isinstance(output, tuple)
-    assert layer_maps(output, layer) is output[0]
+    images = torch.rand(1, 3, *SIZE)
+    right = outputs(network, "relu", images)
+    for name, call in (("relu", 2), ("relu@1", 1), ("relu@2", 2)):
+        (layer,) = resolve_layers(network, [name], "odd", SIZE)
+        assert (layer.call, layer.calls) == (call, 2)
+        torch.testing.assert_close(Probe(network, [layer]).activations(images)[name], right[call - 1])
+        assert ("runs 2 times in a pass and the last one is taken" in layer.note) == (name == "relu")
+    for name in ("relu@0", "relu@3"):
+        with pytest.raises(ModelError, match=f"Layer {name} of odd: the module runs 2 times .* use @1 to @2"):
+            resolve_layers(network, [name], "odd", SIZE)
+    both = resolve_layers(network, ["relu@1", "relu@2"], "odd", SIZE)
+    found = Probe(network, both).activations(images)
+    for call in (1, 2):
+        torch.testing.assert_close(found[f"relu@{call}"], right[call - 1])
 
 
 class Tokens(nn.Module):
-    """Patches of 8 pixels as tokens, with class tokens in front, mixed so that no trace can follow."""
+    """Patches of 8 pixels as tokens, with class tokens in front, moved to and fro so that no field can be followed."""
 
     def __init__(self, extra: int) -> None:
         super().__init__()
@@ -267,7 +313,8 @@ class Tokens(nn.Module):
 def test_tokens_become_a_grid_without_class_tokens(extra: int, size: tuple[int, int]) -> None:
     network = Tokens(extra).eval()
     (layer,) = resolve_layers(network, ["mix"], "tokens", size)
-    assert (layer.shape, layer.form, layer.field) == ((5, size[0] // 8, size[1] // 8), "tokens", None)
+    assert (layer.shape, layer.axes, layer.field) == ((5, size[0] // 8, size[1] // 8), "ntu", None)
+    assert layer.tokens == ((extra, extra + size[0] * size[1] // 64),)
     images = torch.rand(2, 3, *size)
     (patches,), (output,) = outputs(network, "patches", images), outputs(network, "mix", images)
     assert torch.equal(layer_maps(output, layer), patches)
@@ -276,7 +323,7 @@ def test_tokens_become_a_grid_without_class_tokens(extra: int, size: tuple[int, 
 def test_tokens_that_can_be_followed_keep_their_field() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 8, 8), Lambda(lambda x: x.flatten(2).mT), nn.Linear(5, 6)).eval()
     (layer,) = resolve_layers(network, ["2"], "tokens", (48, 80))
-    assert (layer.shape, layer.form) == ((6, 6, 10), "tokens")
+    assert (layer.shape, layer.axes, layer.tokens) == ((6, 6, 10), "ntu", ((0, 60),))
     (output,) = outputs(network, "2", torch.rand(2, 3, 48, 80))
     assert isinstance(output, Tensor)
     assert torch.equal(layer_maps(output, layer).flatten(2).mT, output)
@@ -294,7 +341,7 @@ def test_a_vision_transformer_has_maps() -> None:
 def test_channels_last_are_told_by_the_trace(size: tuple[int, int]) -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 4, 4), Lambda(lambda x: x.permute(0, 2, 3, 1))).eval()
     (layer,) = resolve_layers(network, ["1"], "last", size)
-    assert (layer.shape, layer.form) == ((6, size[0] // 4, size[1] // 4), "maps with channels last")
+    assert (layer.shape, layer.axes) == ((6, size[0] // 4, size[1] // 4), "nhwu")
     assert layer.field == (Field(0, 4, 4), Field(0, 4, 4))
     (output,) = outputs(network, "1", torch.rand(2, 3, *size))
     assert torch.equal(layer_maps(output, layer), outputs(network, "0", torch.rand(2, 3, *size))[0]) is False
@@ -302,19 +349,20 @@ def test_channels_last_are_told_by_the_trace(size: tuple[int, int]) -> None:
     assert torch.equal(layer_maps(output, layer), output.permute(0, 3, 1, 2))
 
 
-def test_channels_last_are_told_by_a_square_where_the_trace_is_lost() -> None:
-    (layer,) = resolve_layers(torchvision("swin_t"), ["features.3"], "swin_t")
-    assert (layer.shape, layer.form, layer.field) == ((192, 28, 28), "maps with channels last", None)
+@pytest.mark.parametrize("size", [(224, 224), (96, 192)], ids=str)
+def test_channels_last_are_told_through_windows(size: tuple[int, int]) -> None:
+    (layer,) = resolve_layers(torchvision("swin_t"), ["features.3"], "swin_t", size)
+    assert (layer.shape, layer.axes, layer.field) == ((192, size[0] // 8, size[1] // 8), "nhwu", None)
 
 
 def test_an_output_of_another_shape_is_an_error() -> None:
-    layer = Layer("conv", "conv", "Conv2d", (4, 5, 6), None, 1, "maps")
+    layer = Layer("conv", "conv", "Conv2d", (4, 5, 6), None)
     assert layer_maps(torch.zeros(2, 4, 5, 6), layer).shape == (2, 4, 5, 6)
-    for output, said in ((torch.zeros(2, 4, 5, 7), "4x5x7"), (torch.zeros(2, 4), "4 "), ({}, "no tensor")):
+    for output, said in ((torch.zeros(2, 4, 5, 7), "2x4x5x7"), (torch.zeros(2, 4), "2x4 "), ({}, "no such tensor")):
         with pytest.raises(ModelError, match=f"Layer conv put out {said}"):
             layer_maps(output, layer)
-    tokens = Layer("t", "t", "Linear", (4, 5, 6), None, 1, "tokens")
-    with pytest.raises(ModelError, match="Layer t put out 7x4"):
+    tokens = Layer("t", "t", "Linear", (4, 5, 6), None, axes="ntu", tokens=((0, 30),))
+    with pytest.raises(ModelError, match="Layer t put out 2x7x4"):
         layer_maps(torch.zeros(2, 7, 4), tokens)
 
 
@@ -336,6 +384,9 @@ def test_the_list_of_layers() -> None:
         "kind": "Conv2d",
         "shape": [5, 30, 22],
         "field": [[-1, 8, 2], [-1, 8, 2]],
+        "calls": 1,
+        "axes": "nuhw",
+        "tokens": [],
     }
     assert rows[7].record()["field"] is None
     aliases = {row.layer: row.alias for row in list_layers(torchvision("vgg16", init_weights=False), (64, 64))}
