@@ -59,8 +59,10 @@ def survey_model(
     """The lists of :func:`list_layers_and_missing`, and outputs that are not shown to be maps, with reasons."""
     from ndengine.models.aliases import missing_layers
     from ndengine.models.layers import survey_layers
+    from ndengine.models.proof import prove_layers
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
     module, own = load_architecture(model, cache)
-    rows, refused = survey_layers(module, size or own or USUAL_SIZE, model)
+    size = size or own or USUAL_SIZE
+    rows, refused = survey_layers(module, size, model, prove_layers(module, size, cache=cache))
     return [row.record() for row in rows], dict(missing_layers(module)), refused

@@ -7,7 +7,9 @@ few places of an image are changed on the real network: where a layer answers lo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from ndengine.models.arrange import arrange
 from ndengine.models.outputs import named_tensors
+from ndengine.models.proof_cache import Key, fingerprint, recall, remember
 from ndengine.models.readings import Reading
 from ndengine.models.trace import IMAGES, Output, Step, Trace, field_of, trace_model
 from ndkernels.grid import Field
@@ -26,10 +29,10 @@ STRENGTH = 3.0  # of the change; inputs are about one
 FAINT = 1e-3  # of the strongest answer: what is below counts as none
 GROWN = ((32, 64), (64, 32))  # pixels by which the second size is larger
 
-Answers = dict[tuple[str, int, str], Tensor]  # by path, call and part: [places, h, w]
+Answers = dict[Key, Tensor]  # [places, h, w]
 
 
-def prove_layers(module: nn.Module, size: tuple[int, int], channels: int = 3) -> Trace:
+def prove_layers(module: nn.Module, size: tuple[int, int], channels: int = 3, cache: Path | None = None) -> Trace:
     """Trace a network, and keep of its readings as maps those that are shown to be right.
 
     Parameters
@@ -40,6 +43,8 @@ def prove_layers(module: nn.Module, size: tuple[int, int], channels: int = 3) ->
         Rows and columns of its input.
     channels : int
         Channels of its input.
+    cache : Path, optional
+        Folder in which proofs are kept: a network that was proven before needs one trace.
 
     Returns
     -------
@@ -47,10 +52,23 @@ def prove_layers(module: nn.Module, size: tuple[int, int], channels: int = 3) ->
         With the readings that hold; the others say why not.
     """
     trace = trace_model(module, size, channels=channels)
+    key = fingerprint(module, trace, size, channels) if cache else None
+    known = recall(cache, key) if cache and key else None
+    if known is not None:
+        return _change(trace, lambda which, output: known[which])
     second = _second_trace(module, size, channels)
     held = _change(trace, lambda key, output: _compare(output, _find(second, key), size))
     answers = _answers(module, held, size, channels)
-    return _change(held, lambda key, output: _confirm(output, answers.get(key), size))
+    proven = _change(held, lambda which, output: _confirm(output, answers.get(which), size))
+    if cache and key:
+        remember(cache, key, dict(_readings(proven)))
+    return proven
+
+
+def _readings(trace: Trace) -> Iterator[tuple[Key, Reading]]:
+    for path, step in trace.steps.items():
+        for call, named in enumerate(step.outputs):
+            yield from (((path, call, part), output.reading) for part, output in named.items())
 
 
 def _second_trace(module: nn.Module, size: tuple[int, int], channels: int) -> Trace:

@@ -134,7 +134,7 @@ def load_model(
     asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
-    trace = prove_layers(built.module, size)
+    trace = prove_layers(built.module, size, cache=cache)
     usual = built.default_layers or default_layers(built.module, trace)
     found = resolve_layers(
         built.module,

@@ -39,6 +39,9 @@ def test_layers_of_a_prototxt(invoke: Invoke, prototxt: Path, fails: Callable[..
         "kind": "ReLU",
         "shape": [6, 32, 40],
         "field": [[-1, 3, 1], [-1, 3, 1]],
+        "calls": 1,
+        "axes": "nuhw",
+        "tokens": [],
     }
     prototxt.write_text("layer {\n  name: 3\n}")
     assert f"{prototxt} can't be read at line 2: name is 3" in fails("layers", "--model", prototxt)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def test_every_option_reaches_its_setting() -> None:
         " --geometry half-pixel --overlap twice --area all --detector >= --iou-threshold 0.1 --min-images 3"
         " --categories object,part --categories scene,object --batch-size 5 --threads 2 --spool dense"
         " --top-images 4 --device cuda:1 --precision bfloat16 --rotate 0.6 --rotate-seed 8"
+        " --axes ntu --tokens 1: --grid 7x9"
     )
     found = settings(*text.split())
     assert found.record() == {
@@ -81,6 +83,9 @@ def test_every_option_reaches_its_setting() -> None:
         "precision": "bfloat16",
         "rotate": 0.6,
         "rotate_seed": 8,
+        "axes": "ntu",
+        "tokens": "1:",
+        "grid": [7, 9],
     }
     default = Settings().record()
     assert all(value != default[name] for name, value in found.record().items() if name != "threads")
@@ -163,3 +168,18 @@ def test_a_rotated_network_that_is_not_rotated_has_a_folder_of_its_own() -> None
 )
 def test_a_rotated_result_has_a_folder_of_its_own(change: dict[str, Any], end: str) -> None:
     assert options.result_folder(Settings(**change)) == Path("dissections") / f"scenesnet-scenes{end}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--axes", "nchw"], "axes is 'nchw'; give one letter a dim"),
+        (["--axes", "nuhw", "--tokens", "1:"], "tokens and grid say which tokens make up a map"),
+        (["--grid", "7x7"], "tokens and grid say which tokens make up a map"),
+        (["--axes", "ntu", "--tokens", "1-9"], "tokens is '1-9'; use FIRST:LAST"),
+    ],
+    ids=" ".join,
+)
+def test_what_says_no_order_of_dims_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        settings(*arguments)

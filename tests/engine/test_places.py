@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ TOKENS: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, int], ...]]] = {
 
 
 def _scrambled_and_back(net: Net, x: Tensor) -> Tensor:
-    order = (torch.arange(x.shape[1], device=x.device) * 7 + net.first) % x.shape[1]
+    order = (torch.arange(x.shape[1], device=x.device) * 11 + net.first) % x.shape[1]
     return x[:, order][:, order.argsort()]
 
 
@@ -201,6 +202,29 @@ def test_a_bump_refutes_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(rules.RULES, "flip", rules._stay)
     refused = survey_layers(Net(lambda net, x: x.flip(3)).eval(), SIZE)[1]
     assert "other places than its order says" in refused["out"]
+
+
+def test_a_proof_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ndengine.models.proof as proof
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(2)).eval()
+    first = prove_layers(network, SIZE, cache=tmp_path)
+    (kept,) = (tmp_path / "proofs").iterdir()
+    monkeypatch.setattr(proof, "_second_trace", lambda *a: pytest.fail("proven again"))
+    assert prove_layers(network, SIZE, cache=tmp_path).steps == first.steps
+    content = kept.read_text()
+    monkeypatch.undo()
+    for damaged in (content.replace("nuhw", "nhuw"), content[:-9], ""):
+        kept.write_text(damaged)
+        assert prove_layers(network, SIZE, cache=tmp_path).steps == first.steps
+        assert kept.read_text() == content
+    wider = nn.Sequential(nn.Conv2d(3, 5, 3, 2, 1), nn.ReLU(), nn.Flatten(2)).eval()
+    for other, size in ((wider, SIZE), (network, (32, 40))):
+        prove_layers(other, size, cache=tmp_path)
+    assert len(list((tmp_path / "proofs").iterdir())) == 3
+    prove_layers(Net(lambda net, x: x).eval(), SIZE, cache=tmp_path)
+    prove_layers(type("Local", (Net,), {"__module__": "nowhere"})(lambda net, x: x).eval(), SIZE, cache=tmp_path)
+    assert len(list((tmp_path / "proofs").iterdir())) == 4  # code that can't be read has no fingerprint
 
 
 def test_thin_views_equal_torchs() -> None:

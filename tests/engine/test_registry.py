@@ -127,10 +127,14 @@ def test_torchvision_networks_have_default_layers(tmp_path: Path, name: str, def
     assert model.layers[0].shape[1] > 1
 
 
-def test_a_network_without_default_layers_has_none(tmp_path: Path) -> None:
-    model = load_model("lraspp_mobilenet_v3_large", "random", cache=tmp_path)  # its backbone gives a dict of maps
-    assert (model.default_layers, model.layers) == ((), ())
-    with pytest.raises(ModelError, match="Layer backbone of lraspp_mobilenet_v3_large puts out no tensor"):
+def test_a_backbone_that_gives_a_dict_of_maps(tmp_path: Path) -> None:
+    model = load_model("lraspp_mobilenet_v3_large", "random", cache=tmp_path)
+    (layer,) = model.layers
+    assert (model.default_layers, layer.path, layer.part) == (("backbone/high",), "backbone", "high")
+    assert layer.shape == (960, 14, 14)
+    with pytest.raises(
+        ModelError, match=r"Layer backbone of .* has several .* ask for one of backbone/low, backbone/high"
+    ):
         load_model("lraspp_mobilenet_v3_large", "random", ["backbone"], cache=tmp_path)
 
 
@@ -253,7 +257,7 @@ def test_factories(load: Any, factory: str, form: str) -> None:
     model = load(form.format(factory), layers=["conv"])
     assert is_ready(model)
     assert (model.name, model.weights) == (form.format(factory), "as the factory returns them")
-    assert (model.default_layers, model.size, model.preprocessing) == ((), None, ASSUMED)
+    assert (model.default_layers, model.size, model.preprocessing) == (("drop",), None, ASSUMED)
     assert model.layers[0].shape == (4, 30, 30)
     assert sys.path == path
 
@@ -354,6 +358,9 @@ def test_layers_are_listed_without_weights(factory: str, monkeypatch: pytest.Mon
         "kind": "Fire",
         "shape": [512, 13, 13],
         "field": [[-88, 207, 16], [-88, 207, 16]],
+        "calls": 1,
+        "axes": "nuhw",
+        "tokens": [],
     }
     assert next(iter(list_layers(f"{factory}:build", (20, 30))))["shape"] == [4, 18, 28]
     assert list_layers("scenesnet")[-1]["shape"][1:] == [1, 1]
