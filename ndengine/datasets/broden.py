@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
 from ndengine.datasets.cells import CellError, CellReader, ids_by_name, is_missing
-from ndengine.datasets.decode import Photo, beyond, read_map, read_photo
+from ndengine.datasets.decode import UPRIGHT, beyond, read_map, read_photo
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
     REMEDY,
@@ -80,6 +80,8 @@ class BrodenFolder:
         The rows of the index.
     image_size, label_size : tuple of int
         Height and width in pixels of every image, and of every label map.
+    turned : set of str
+        Images with label maps, of those read so far, that an EXIF orientation has turned.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class BrodenFolder:
         if not self.path.is_dir():
             raise DatasetError(f"{self.path} is no folder; give a folder in Broden's layout, with index.csv.")
         self.name = self.path.resolve().name or "dataset"
+        self.turned: set[str] = set()
         text = read_bytes(self.path / "category.csv")
         categories = read_categories(parse_table(text, self.path / "category.csv"))
         self.tables = {name: read_bytes(self.path / name) for name in table_names(categories)}
@@ -132,18 +135,18 @@ class BrodenFolder:
         return [entry.split for entry in self.entries]
 
     def image(self, i: int) -> NDArray[np.uint8]:
-        """Image ``i`` as ``[ih, iw, 3]`` RGB; errors as :meth:`photo`."""
-        return self.photo(i).pixels
-
-    def photo(self, i: int) -> Photo:
-        """Image ``i``, turned upright, and what its file says of its pixels.
+        """Image ``i`` as ``[ih, iw, 3]`` RGB, turned upright.
 
         Raises
         ------
         DatasetError
             If the file is missing, damaged or of another size.
         """
-        return read_photo(self.path / "images" / self.entries[i].image, self.image_size)
+        entry = self.entries[i]
+        photo = read_photo(self.path / "images" / entry.image, self.image_size)
+        if photo.orientation != UPRIGHT and entry.maps:
+            self.turned.add(entry.image)
+        return photo.pixels
 
     def labels(self, i: int) -> tuple[NDArray[np.int32], list[int]]:
         """Labels of image ``i``.

@@ -22,9 +22,10 @@ from ndengine.datasets.cells import CellReader, ids_by_name
 from ndengine.datasets.decode import UPRIGHT, Photo, beyond, read_map, read_photo
 from ndengine.datasets.tables import (
     HIGHEST_ID,
-    INDEX_COLUMNS,
     FaultError,
+    filled_columns,
     leaves_folder,
+    plain_path,
     read_bytes,
     read_vocabulary,
     table_names,
@@ -77,9 +78,9 @@ class Checkup:
         return not any(finding.blocks for finding in self.findings)
 
     @property
-    def flawless(self) -> bool:
-        """Whether there is nothing to mend either: what ``--strict`` asks for."""
-        return all(finding.harmless for finding in self.findings)
+    def doubts(self) -> int:
+        """Findings that a run accepts and its user may not have meant; ``--strict`` refuses them."""
+        return sum(not finding.blocks and not finding.harmless for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _check_names(tables: Tables, rows: list[Row]) -> None:
     """Find files that are named twice, columns that nobody reads and files that nobody names."""
     seen: dict[str, int] = {}
     for row in rows:
-        for name in (row.image, *(name for _, name in row.maps)):
+        for name in map(plain_path, (row.image, *(name for _, name in row.maps))):
             if name in seen:
                 message = f"line {row.line} names {name}, as line {seen[name]} does"
                 tables.say("duplicate", "index.csv", message)
@@ -234,11 +235,9 @@ def _check_names(tables: Tables, rows: list[Row]) -> None:
             if times > 1:
                 message = f"line {row.line} has {number} {times} times as {tables.categories[k]}"
                 tables.say("duplicate", "index.csv", message)
-    for column in set(tables.index.columns if tables.index else ()) - {*INDEX_COLUMNS, *tables.categories}:
-        filled = sum(bool(fields[column].strip()) for _, fields in tables.index.rows) if tables.index else 0
-        if filled:
-            message = f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
-            tables.say("unread column", "index.csv", message)
+    for column, filled in (filled_columns(tables.index, tables.categories) if tables.index else {}).items():
+        message = f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
+        tables.say("unread column", "index.csv", message)
     strays = [name for name in _files(tables.folder / "images") if name not in seen]
     if strays and seen:
         message = f"has {len(strays)} files that index.csv does not name, such as {min(strays)}"

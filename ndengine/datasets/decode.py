@@ -105,19 +105,21 @@ def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
         _check_samples(file, png)
         _check_size(file, (png.height, png.width), size)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            pixels = np.asarray(picture)
+            # Four bytes a pixel are a number as they lie there; an array [H, W, 3] would have to be taken apart.
+            packed = np.frombuffer(picture.tobytes("raw", "RGBA" if png.colour == RGBA else "RGBX"), "<u4")
             turned = _orientation(picture) if MAY_TURN & png.chunks.keys() else UPRIGHT
     except DAMAGE as error:
         raise FaultError("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
     if turned != UPRIGHT:
         what = f"has an EXIF orientation of {turned}, which some programs apply to a label map and some do not"
         raise FaultError("orientation", file, what, "store it as its image is seen, without an orientation")
-    ids: NDArray[np.int32] = pixels[..., 0].astype(np.int32)
-    ids += 256 * pixels[..., 1].astype(np.int32)
-    if pixels[..., 2].any():
-        ids += 65536 * pixels[..., 2].astype(np.int32)
-    _check_opaque(file, png, pixels, ids)
-    return ids
+    ids = (packed & 0xFFFFFF).astype(np.int32)
+    if png.colour == RGBA:
+        _check_opaque(file, packed >> 24, ids)
+    elif (key := png.chunks.get(b"tRNS")) is not None:
+        red, green, blue = key[1:6:2]  # of 16 bits each, the upper ones unused
+        _check_opaque(file, np.where(ids == red + 256 * green + 65536 * blue, 0, 255), ids)
+    return ids.reshape(size)
 
 
 def beyond(ids: NDArray[np.integer], concepts: int) -> tuple[list[int], str]:
@@ -158,16 +160,10 @@ def _check_samples(file: Path, png: Png) -> None:
         raise FaultError("wrong mode", file, what, f"save label maps {AS_RGB}, without sBIT")
 
 
-def _check_opaque(file: Path, png: Png, pixels: NDArray[np.uint8], ids: NDArray[np.int32]) -> None:
+def _check_opaque(file: Path, alpha: NDArray[np.integer], ids: NDArray[np.int32]) -> None:
     """Refuse labels that show through or are hidden; what is fully transparent may be 0, "none"."""
-    hidden = pixels[..., 3] < 255 if png.colour == RGBA else None
-    if (key := png.chunks.get(b"tRNS")) is not None and len(key) == 6:
-        red, green, blue = key[1::2]
-        hidden = ids == red + 256 * green + 65536 * blue
-    if hidden is None or not hidden.any():
-        return
-    if ids[hidden].any() or (png.colour == RGBA and pixels[..., 3][hidden].any()):
-        what = f"has {int(hidden.sum())} pixels that are not opaque, so that their labels may or may not be meant"
+    if ((alpha < 255) & ((alpha > 0) | (ids > 0))).any():
+        what = f"has {int((alpha < 255).sum())} pixels that are not opaque, whose labels may be meant or not"
         raise FaultError("wrong mode", file, what, f"save label maps {AS_RGB}, without alpha")
 
 

@@ -6,8 +6,9 @@ import codecs
 import csv
 import errno
 import io
+import posixpath
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,6 +208,18 @@ def leaves_folder(name: str) -> bool:
     # Strings rather than path objects: an index of Broden names 300,000 files.
     parts = name.replace("\\", "/").split("/")
     return not name.strip("/\\") or "\0" in name or not parts[0] or ".." in parts or ":" in parts[0]
+
+
+def plain_path(name: str) -> str:
+    """A path of ``index.csv`` without detours, the same for all ways to name a file."""
+    return posixpath.normpath(name) if "//" in name or "./" in name else name
+
+
+def filled_columns(index: Table, categories: Sequence[str]) -> dict[str, int]:
+    """Number of filled cells by column, for the columns of an index that nobody reads."""
+    known = {*INDEX_COLUMNS, *categories}
+    unread = {c: sum(bool(fields[c].strip()) for _, fields in index.rows) for c in index.columns if c not in known}
+    return {column: filled for column, filled in unread.items() if filled}
 
 
 def table_names(categories: tuple[str, ...]) -> tuple[str, ...]:
