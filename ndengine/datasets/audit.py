@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ndengine.datasets.cells import as_amount, as_number
+from ndengine.datasets.cells import as_amount, as_number, shown
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
     PLAIN,
@@ -161,7 +161,7 @@ def _listings(tables: Tables, table: Table) -> Iterator[tuple[int, Listing]]:
             continue
         coverage = as_amount(fields.get("coverage", ""))
         if coverage is None and not is_label:
-            what = f"line {line} has {fields['coverage']!r} as coverage, no number"
+            what = f"line {line} has {shown(fields['coverage'])} as coverage, no number"
             tables.findings.append(Finding("bad table", table.file, what, remedy=PLAIN))
         if number in seen:
             tables.say("duplicate", name, f"line {line} gives the id {number} again", blocks=is_label)

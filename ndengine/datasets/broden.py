@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
-from ndengine.datasets.cells import CellError, CellReader, ids_by_name, is_missing
+from ndengine.datasets.cells import CellError, CellReader, ids_by_name, is_missing, shown
 from ndengine.datasets.decode import UPRIGHT, beyond, read_map, read_photo
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
@@ -220,7 +220,7 @@ def entry_faults(table: Table, line: int, files: Sequence[str], whole: Sequence[
     for name in files:
         if leaves_folder(name):
             remedy = "name files by their paths inside that folder, with / between the parts"
-            what = f"line {line} names {name!r}, no path inside the folder images"
+            what = f"line {line} names {shown(name)}, no path inside the folder images"
             yield FaultError("path outside", table.file, what, remedy)
     for kind, count in (("label maps", len(files) - 1), ("whole-image labels", len(whole))):
         if count > MOST_LABELS:

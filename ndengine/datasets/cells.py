@@ -6,6 +6,7 @@ programs write them for different numbers, or from numbers that they have rounde
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 WHOLE = re.compile(r"([0-9]{1,18})(?:\.0*)?")
 AMOUNT = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 MISSING = frozenset({"nan", "<na>", "none", "null"})  # how NumPy, pandas, Python and JSON write that there is no value
+LONGEST = 60  # characters of a cell in a message
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".mat")
 
 
@@ -38,6 +40,11 @@ def is_missing(text: str) -> bool:
     return text.strip().casefold() in MISSING
 
 
+def shown(text: str) -> str:
+    """A cell for a message: in quotes, and no longer than can be read."""
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
 class CellError(ValueError):
     """A cell that can't be read.
 
@@ -52,8 +59,8 @@ class CellError(ValueError):
     """
 
     def __init__(self, item: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{item!r}, {expected}")
-        self.what, self.remedy = str(self), remedy
+        super().__init__(f"{shown(item)}, {expected}")
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class CellReader:
             number = as_number(item)
             if number is not None:
                 whole.append(number)
-            elif item.lower().endswith(PICTURES) or (self.images / item).is_file():
+            elif item.lower().endswith(PICTURES) or os.path.isfile(self.images / item):
                 paths.append(item)
             elif not is_missing(item) or item in self.names:
                 raise self._refusal(item)

@@ -105,9 +105,9 @@ def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
         _check_samples(file, png)
         _check_size(file, (png.height, png.width), size)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            turned = _orientation(picture) if MAY_TURN & png.chunks.keys() else UPRIGHT
             # Four bytes a pixel are a number as they lie there; an array [H, W, 3] would have to be taken apart.
             packed = np.frombuffer(picture.tobytes("raw", "RGBA" if png.colour == RGBA else "RGBX"), "<u4")
-            turned = _orientation(picture) if MAY_TURN & png.chunks.keys() else UPRIGHT
     except DAMAGE as error:
         raise FaultError("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
     if turned != UPRIGHT:
@@ -168,8 +168,11 @@ def _check_opaque(file: Path, alpha: NDArray[np.integer], ids: NDArray[np.int32]
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation of a picture: 1 where it has none, or none that exists."""
-    picture.load()  # a PNG may keep it behind its pixels
+    """The EXIF orientation of a picture: 1 where it has none, or none that exists.
+
+    To be asked before the pixels are read, for Pillow turns a TIFF then and forgets why. (A PNG may keep it behind
+    its pixels; there the question reads them.)
+    """
     found = picture.getexif().get(ExifTags.Base.Orientation)
     return next((turn for turn in TURNS if turn == found), UPRIGHT)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ndengine.datasets import Vocabulary
-from ndengine.datasets.cells import as_amount, as_number, is_missing
+from ndengine.datasets.cells import as_amount, as_number, is_missing, shown
 from ndengine.errors import DatasetError
 
 HIGHEST_ID = 65_535  # what R + 256·G can hold
@@ -191,7 +191,7 @@ def parse_number(text: str, table: Table, line: int, column: str) -> int:
     """
     number = as_number(text)
     if number is None:
-        raise FaultError("bad table", table.file, f"line {line} has {text!r} as {column}, no whole number", PLAIN)
+        raise FaultError("bad table", table.file, f"line {line} has {shown(text)} as {column}, no whole number", PLAIN)
     return number
 
 
@@ -199,7 +199,7 @@ def parse_amount(text: str, table: Table, line: int, column: str) -> float:
     """A field that holds a number of at least 0; arguments and errors as :func:`parse_number`."""
     amount = as_amount(text)
     if amount is None:
-        raise FaultError("bad table", table.file, f"line {line} has {text!r} as {column}, no number", PLAIN)
+        raise FaultError("bad table", table.file, f"line {line} has {shown(text)} as {column}, no number", PLAIN)
     return amount
 
 
@@ -239,7 +239,9 @@ def read_categories(table: Table) -> tuple[str, ...]:
     names = tuple(fields["name"].strip() for _, fields in table.rows)
     for (line, _), name in zip(table.rows, names, strict=True):
         if not name or is_missing(name) or set(name) & set("/\\\0") or name in INDEX_COLUMNS:
-            raise FaultError("bad table", table.file, f"line {line} has {name!r} as a category", "use a plain name")
+            raise FaultError(
+                "bad table", table.file, f"line {line} has {shown(name)} as a category", "use a plain name"
+            )
         if names.count(name) > 1:
             raise FaultError("bad table", table.file, f"lists the category {name} twice", "keep one row of it")
     return names
