@@ -31,7 +31,8 @@ def as_number(text: str) -> int | None:
 
 def as_amount(text: str) -> float | None:
     """The finite number of at least 0 that a cell holds, or None."""
-    value = float(text) if AMOUNT.fullmatch(text.strip()) else float("inf")
+    text = text.strip()
+    value = float(text) if AMOUNT.fullmatch(text) else float("inf")
     return value if value < float("inf") else None
 
 

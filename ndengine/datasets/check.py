@@ -335,11 +335,11 @@ class _Sums:
         self.unlabelled += result.unlabelled
         carried: set[tuple[int, int]] = set()
         for k, pixels in result.pixels.items():
-            ids = list(pixels)
-            self.area[k, ids] += list(pixels.values())
+            for number, count in pixels.items():
+                self.area[k, number] += count
             self.map_zero[k] += pixels[0]
             self.map_pixels[k] += pixels.total()
-            carried |= {(k, number) for number in ids}
+            carried |= {(k, number) for number in pixels}
         for k, number in row.whole:
             if number <= HIGHEST_ID:
                 self.area[k, number] += grid

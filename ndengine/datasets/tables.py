@@ -119,6 +119,8 @@ def parse_table(data: bytes, file: Path) -> Table:
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FaultError("bad table", file, "is UTF-16 text", "save it as UTF-8")
+    if b"\0" in data:
+        raise FaultError("bad table", file, f"is no text (byte {data.index(0)} is 0)", "restore it from its source")
     try:
         text = data.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
