@@ -72,7 +72,8 @@ class Listing:
     name: str
     frequency: int | None
     coverage: float | None
-    shares: dict[str, int] = field(default_factory=dict)  # label.csv: images by category
+    shares: dict[str, int]  # label.csv: images by category
+    columns: tuple[str, ...]  # of its table: what is not there can't disagree
 
 
 @dataclass
@@ -172,7 +173,7 @@ def _listings(tables: Tables, table: Table) -> Iterator[tuple[int, Listing]]:
         if number > 0:  # 0 is "none", which some tables list
             shares = {category.strip(): int(images) for category, images in SHARE.findall(fields.get("category", ""))}
             frequency = as_number(fields.get("frequency", ""))
-            yield number, Listing(fields.get("name", "").strip(), frequency, coverage, shares)
+            yield number, Listing(fields.get("name", "").strip(), frequency, coverage, shares, table.columns)
 
 
 def _compare_categories(tables: Tables) -> None:
@@ -181,17 +182,12 @@ def _compare_categories(tables: Tables) -> None:
         listed = tables.listed.get(fields["name"].strip(), {})
         if not listed:
             continue
-        frequencies = [listing.frequency or 0 for listing in listed.values()]
-        facts = {
-            "first": min(listed),
-            "last": max(listed),
-            "count": len(listed),
-            "frequency": sum(frequencies),
-        }
+        facts = {"first": min(listed), "last": max(listed), "count": len(listed)}
+        if all("frequency" in listing.columns for listing in listed.values()):
+            facts["frequency"] = sum(listing.frequency or 0 for listing in listed.values())
         for column, fact in facts.items():
-            said = as_number(fields.get(column, ""))
-            if said != fact:
-                message = f"line {line} has {fields.get(column)!r} as {column} where its c_ table gives {fact}"
+            if column in fields and as_number(fields[column]) != fact:
+                message = f"line {line} has {fields[column]!r} as {column} where its c_ table gives {fact}"
                 tables.say("tables disagree", "category.csv", message)
 
 
@@ -215,7 +211,7 @@ def _compare_labels(tables: Tables) -> None:
             if known is None:
                 message = f"lists {number} ({listing.name}), which label.csv lacks"
                 tables.say("tables disagree", f"c_{category}.csv", message)
-            elif listing.name != known.name:
+            elif listing.name != known.name and "name" in listing.columns:
                 message = f"names {number} {listing.name!r} where label.csv says {known.name!r}"
                 tables.say("tables disagree", f"c_{category}.csv", message)
 
@@ -226,13 +222,16 @@ def _compare_label(tables: Tables, number: int) -> None:
     shares = {category: listing.frequency or 0 for category, listing in found.items()}
     covered = sum(listing.coverage or 0.0 for listing in found.values())
     said: list[tuple[str, object, object]] = []
-    if label.shares != shares:
+    known = all("frequency" in listing.columns for listing in found.values())
+    if known and label.shares != shares:
         said.append(("category", _shares(label.shares), _shares(shares)))
-    if label.frequency != sum(shares.values()):
+    if known and label.frequency != sum(shares.values()):
         said.append(("frequency", label.frequency, sum(shares.values())))
     if label.coverage is None or not np.isclose(label.coverage, covered, rtol=ROUNDING, atol=ROUNDING):
         said.append(("coverage", label.coverage, f"{covered:g}"))
     for column, mine, theirs in said:
+        if column not in label.columns:
+            continue
         message = f"has {mine} as {column} of {number} ({label.name}) where the c_ tables give {theirs}"
         tables.say("tables disagree", "label.csv", message)
 

@@ -211,7 +211,7 @@ def read_labels(
     try:
         return reader.read(fields.get(category, ""))  # a missing column is a fault of the table
     except CellError as error:
-        what = f"line {line} has {error} as {category}"
+        what = f"line {line} has {error.item} as {category}, {error.expected}"
         raise FaultError("bad table", table.file, what, error.remedy) from None
 
 

@@ -60,8 +60,8 @@ class CellError(ValueError):
     """
 
     def __init__(self, item: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{shown(item)}, {expected}")
-        self.remedy = remedy
+        super().__init__(f"{shown(item)}: {expected}")
+        self.item, self.expected, self.remedy = shown(item), expected, remedy
 
 
 @dataclass(frozen=True)

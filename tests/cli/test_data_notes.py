@@ -70,8 +70,8 @@ def test_strict_or_not_a_fault_is_one(invoke: Invoke, broden: Path) -> None:
 def test_a_fault_comes_with_its_remedy(invoke: Invoke, fails: Callable[..., str], broden: Path) -> None:
     edit(broden / "index.csv", ",9,0", ",street-s,0")
     sentence = (
-        f"{broden / 'index.csv'} line 3 has 'street-s', the name of 9, where an id or the path of a label map is "
+        f"{broden / 'index.csv'} line 3 has 'street-s' as scene, the name of 9, where an id or the path of a label map "
+        "is expected; write 9 instead."
     )
-    sentence += "expected as scene; write 9 instead."
     assert f"  {sentence}" in invoke("data", "check", broden).stdout.splitlines()
     assert fails("data", "pack", broden, "--out", broden / "p.h5") == sentence

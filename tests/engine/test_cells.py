@@ -114,15 +114,15 @@ def cell(text: str) -> Callable[[Path], None]:
 
 NEITHER = "neither an id nor the path of a label map in the folder images"
 REFUSED: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "minus one": (cell("-1"), "index.csv", f"line 7 has '-1', {NEITHER} as scene"),
-    "exponent": (cell("1e1"), "index.csv", f"line 7 has '1e1', {NEITHER} as scene"),
+    "minus one": (cell("-1"), "index.csv", f"line 7 has '-1' as scene, {NEITHER}; write ids"),
+    "exponent": (cell("1e1"), "index.csv", f"line 7 has '1e1' as scene, {NEITHER}"),
     "half": (cell("9.5"), "index.csv", "line 7 has '9.5'"),
     "decimal comma": (cell('"9,0"'), "index.csv", "line 7 has '9,0'"),
     "truth": (cell("True"), "index.csv", "line 7 has 'True'"),
     "thousands": (cell('"1,000"'), "index.csv", "line 7 has '1,000'"),
     "many digits": (cell("9" * 5000), "index.csv", "line 7 has '999"),
-    "name": (cell("street-s"), "index.csv", "line 7 has 'street-s', the name of 9, where an id or the path"),
-    "unknown name": (cell("street"), "index.csv", f"line 7 has 'street', {NEITHER}"),
+    "name": (cell("street-s"), "index.csv", "line 7 has 'street-s' as scene, the name of 9, where an id or"),
+    "unknown name": (cell("street"), "index.csv", f"line 7 has 'street' as scene, {NEITHER}"),
     "name and number": (cell("10;street-s"), "index.csv", "write 9 instead"),
     "size in words": (lambda f: edit(f / "index.csv", "40,56", "nan,56"), "index.csv", "line 2 has 'nan' as ih"),
     "size and a half": (lambda f: edit(f / "index.csv", "40,56", "40.5,56"), "index.csv", "'40.5' as ih"),
