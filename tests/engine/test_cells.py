@@ -15,6 +15,7 @@ from tinybroden import CATEGORIES, edit, make_broden
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.cells import CellError, CellReader, as_amount, as_number, ids_by_name
 from ndengine.datasets.check import check_dataset
+from ndengine.datasets.tables import parse_table
 from ndengine.errors import DatasetError
 
 
@@ -198,3 +199,27 @@ def test_a_column_without_a_name_is_left_out_only_where_it_says_nothing(folder: 
     (found,) = (f for f in check_dataset(folder).findings if f.kind == "unread column")
     assert found.message.startswith("has 2 cells in the column column 11")
     assert not BrodenFolder(folder).entries[1].whole
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (",a\n0,x\n1,y\n", ("a",)),  # pandas' index
+        ("Unnamed: 0.1,Unnamed: 0,a\n7,0,x\n3,1,y\n", ("a",)),  # and that of a table that was filtered and read again
+        (",a\n0,x\n0,y\n", ("column 1", "a")),
+        (",a\n0,x\n,y\n", ("column 1", "a")),
+        ("a,,b\nx,0,y\nx,1,y\n", ("a", "column 2", "b")),  # behind another column it may be labels that lost their name
+        ("a,,b,\nx,,y,\n,,,\n", ("a", "b")),
+        ("a;b\n\n1;2\n", ("a", "b")),
+    ],
+)
+def test_columns_without_a_name(text: str, columns: tuple[str, ...]) -> None:
+    table = parse_table(text.encode(), Path("t.csv"))
+    assert table.columns == columns
+    assert all(tuple(fields) == columns for _, fields in table.rows)
+    assert not table.malformed
+
+
+def test_a_split_that_is_missing_is_none(folder: Path) -> None:
+    edit(folder / "index.csv", "train", "nan")
+    assert BrodenFolder(folder).splits[:2] == ["", "train"]
