@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ndengine.clock import Clock
+from ndengine.datasets.notes import unscored_concepts
 from ndengine.datasets.open import open_dataset
 from ndengine.devices import (
     explaining_compilers,
@@ -273,6 +274,10 @@ def finish_layer(run: Run, layer: Layer, folder: str, spool: Spool, clock: Clock
         )
     if isinstance(spool, DenseSpool):
         spool.finish()
+    for note in unscored_concepts(counts.concept_area, dataset.vocabulary):
+        notes.append(note)
+        if layer is run.homes[0][0]:  # it is the same for all
+            progress.note(note)
     with clock.stage("score"):
         scores, summary = score_layer(run, layer, counts, dead, notes)
     return LayerResult(
@@ -301,7 +306,7 @@ def lay_grid(run: Run, layer: Layer, progress: Progress) -> tuple[Grid, list[str
         inputs=run.size,
         field=layer.field,
     )
-    notes = [run.preprocessing.note] if run.preprocessing.note else []
+    notes = [note for note in (run.preprocessing.note, *run.data_notes) if note]
     for said in filter(None, (layer.note, grid.note)):
         notes.append(f"{layer.name}: {said}.")
         progress.note(notes[-1])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ndengine.clock import Clock, peak_memory_bytes
+from ndengine.datasets.notes import repeated_images, unread_columns
 from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
 from ndengine.devices import describe_gpu, multiplies_bfloat16
@@ -54,6 +55,8 @@ class Run:
         The power of the rotation that each layer's units are put through; 0 leaves them as they are.
     rotate_seed : int
         Its seed.
+    data_notes : tuple of str
+        What the user should know about the dataset.
     """
 
     settings: Settings
@@ -67,6 +70,7 @@ class Run:
     device: torch.device
     rotate: float
     rotate_seed: int
+    data_notes: tuple[str, ...] = ()
 
     def images(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Images by their place in the run: ``[B, ih, iw, 3]`` uint8."""
@@ -203,13 +207,18 @@ def plan_run(
         preprocessing = replace(preprocessing, note="")  # nothing was ever prepared for them
     if preprocessing.note:
         progress.note(preprocessing.note)
+    indices = select_images(dataset, settings.split, settings.limit)
+    repeated = repeated_images(dataset.image_names[i] for i in indices)
+    data_notes = (*repeated, *unread_columns(dataset.tables, dataset.vocabulary.categories))
+    for note in data_notes:
+        progress.note(note)
     least = settings.min_images
     if least is None:
         least = 0 if dataset.release else FEW_IMAGES
     return Run(
         settings=settings,
         dataset=dataset,
-        indices=select_images(dataset, settings.split, settings.limit),
+        indices=indices,
         model=model,
         homes=list(zip(model.layers, layer_folders([layer.name for layer in model.layers]), strict=True)),
         preprocessing=preprocessing,
@@ -218,4 +227,5 @@ def plan_run(
         device=device,
         rotate=rotate,
         rotate_seed=rotate_seed,
+        data_notes=data_notes,
     )

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ndengine.datasets.cells import as_amount, as_number, shown
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
+    PLAIN,
+    REMEDY,
     FaultError,
     Table,
-    as_amount,
-    as_number,
+    parse_number,
     parse_table,
     read_bytes,
     read_categories,
@@ -40,15 +42,27 @@ class Finding:
         The rest of a sentence that begins with the file's name.
     blocks : bool
         Whether a run refuses the dataset because of it.
+    remedy : str
+        What to do about it, if that needs saying.
+    harmless : bool
+        Whether it is only worth knowing: its meaning is settled, and Broden itself has it.
     """
 
     kind: str
     file: Path
     message: str
     blocks: bool = True
+    remedy: str = ""
+    harmless: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file} {self.message}."
+        return f"{self.file} {self.message}{self.remedy and f'; {self.remedy}'}."
+
+
+def finding_of(fault: FaultError) -> Finding:
+    """What a reader refuses, as a finding."""
+    remedy = fault.remedy.removesuffix(REMEDY).removesuffix(", or ")
+    return Finding(fault.kind, fault.file, fault.what, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,8 @@ class Listing:
     name: str
     frequency: int | None
     coverage: float | None
-    shares: dict[str, int] = field(default_factory=dict)  # label.csv: images by category
+    shares: dict[str, int]  # label.csv: images by category
+    columns: tuple[str, ...]  # of its table: what is not there can't disagree
 
 
 @dataclass
@@ -110,8 +125,8 @@ def audit_tables(folder: Path) -> Tables:
         try:
             tables.categories = read_categories(tables.category)
         except FaultError as fault:  # missing columns and short rows are in the list already
-            if fault.kind not in {finding.kind for finding in tables.findings}:
-                tables.say(fault.kind, "category.csv", fault.what, blocks=True)
+            if fault.kind not in {f.kind for f in tables.findings if f.file == tables.category.file}:
+                tables.findings.append(finding_of(fault))
     labels = _table(tables, "label.csv", ("number", "name"))
     tables.labels = dict(_listings(tables, labels)) if labels else {}
     for category in tables.categories:
@@ -129,26 +144,26 @@ def _table(tables: Tables, name: str, needed: tuple[str, ...]) -> Table | None:
     try:
         table = parse_table(read_bytes(tables.folder / name), tables.folder / name)
     except FaultError as fault:
-        tables.say(fault.kind, name, fault.what, blocks=True)
+        tables.findings.append(finding_of(fault))
         return None
-    for found in table_faults(table, needed):
-        tables.say(found.kind, name, found.what, blocks=True)
+    tables.findings += map(finding_of, table_faults(table, needed))
     return None if set(needed) - set(table.columns) else table
 
 
 def _listings(tables: Tables, table: Table) -> Iterator[tuple[int, Listing]]:
     seen: set[int] = set()
-    is_label = table.file.name == "label.csv"
+    name = table.file.name
+    is_label = name == "label.csv"
     for line, fields in table.rows:
-        number, name = as_number(fields["number"]), table.file.name
-        coverage = as_amount(fields.get("coverage", ""))
-        if number is None:
-            message = f"line {line} has {fields['number']!r} as number, no whole number"
-            tables.say("bad table", name, message, blocks=True)
+        try:
+            number = parse_number(fields["number"], table, line, "number")
+        except FaultError as fault:
+            tables.findings.append(finding_of(fault))
             continue
+        coverage = as_amount(fields.get("coverage", ""))
         if coverage is None and not is_label:
-            message = f"line {line} has {fields['coverage']!r} as coverage, no number"
-            tables.say("bad table", name, message, blocks=True)
+            what = f"line {line} has {shown(fields['coverage'])} as coverage, no number"
+            tables.findings.append(Finding("bad table", table.file, what, remedy=PLAIN))
         if number in seen:
             tables.say("duplicate", name, f"line {line} gives the id {number} again", blocks=is_label)
             continue
@@ -156,9 +171,9 @@ def _listings(tables: Tables, table: Table) -> Iterator[tuple[int, Listing]]:
             tables.say("id out of range", name, f"line {line} has the id {number}, beyond label.csv", blocks=True)
         seen.add(number)
         if number > 0:  # 0 is "none", which some tables list
-            shares = {name.strip(): int(images) for name, images in SHARE.findall(fields.get("category", ""))}
+            shares = {category.strip(): int(images) for category, images in SHARE.findall(fields.get("category", ""))}
             frequency = as_number(fields.get("frequency", ""))
-            yield number, Listing(fields.get("name", "").strip(), frequency, coverage, shares)
+            yield number, Listing(fields.get("name", "").strip(), frequency, coverage, shares, table.columns)
 
 
 def _compare_categories(tables: Tables) -> None:
@@ -167,17 +182,12 @@ def _compare_categories(tables: Tables) -> None:
         listed = tables.listed.get(fields["name"].strip(), {})
         if not listed:
             continue
-        frequencies = [listing.frequency or 0 for listing in listed.values()]
-        facts = {
-            "first": min(listed),
-            "last": max(listed),
-            "count": len(listed),
-            "frequency": sum(frequencies),
-        }
+        facts = {"first": min(listed), "last": max(listed), "count": len(listed)}
+        if all("frequency" in listing.columns for listing in listed.values()):
+            facts["frequency"] = sum(listing.frequency or 0 for listing in listed.values())
         for column, fact in facts.items():
-            said = as_number(fields.get(column, ""))
-            if said != fact:
-                message = f"line {line} has {fields.get(column)!r} as {column} where its c_ table gives {fact}"
+            if column in fields and as_number(fields[column]) != fact:
+                message = f"line {line} has {fields[column]!r} as {column} where its c_ table gives {fact}"
                 tables.say("tables disagree", "category.csv", message)
 
 
@@ -190,7 +200,9 @@ def _compare_labels(tables: Tables) -> None:
             _compare_label(tables, number)
     names: dict[str, int] = {}
     for number, label in tables.labels.items():
-        if names.setdefault(label.name, number) != number:
+        if not label.name:
+            tables.say("no name", "label.csv", f"gives {number} no name")
+        elif names.setdefault(label.name, number) != number:
             message = f"gives the name {label.name!r} to {names[label.name]} and to {number}"
             tables.say("duplicate", "label.csv", message)
     for category, rows in tables.listed.items():
@@ -199,7 +211,7 @@ def _compare_labels(tables: Tables) -> None:
             if known is None:
                 message = f"lists {number} ({listing.name}), which label.csv lacks"
                 tables.say("tables disagree", f"c_{category}.csv", message)
-            elif listing.name != known.name:
+            elif listing.name != known.name and "name" in listing.columns:
                 message = f"names {number} {listing.name!r} where label.csv says {known.name!r}"
                 tables.say("tables disagree", f"c_{category}.csv", message)
 
@@ -210,13 +222,16 @@ def _compare_label(tables: Tables, number: int) -> None:
     shares = {category: listing.frequency or 0 for category, listing in found.items()}
     covered = sum(listing.coverage or 0.0 for listing in found.values())
     said: list[tuple[str, object, object]] = []
-    if label.shares != shares:
+    known = all("frequency" in listing.columns for listing in found.values())
+    if known and label.shares != shares:
         said.append(("category", _shares(label.shares), _shares(shares)))
-    if label.frequency != sum(shares.values()):
+    if known and label.frequency != sum(shares.values()):
         said.append(("frequency", label.frequency, sum(shares.values())))
     if label.coverage is None or not np.isclose(label.coverage, covered, rtol=ROUNDING, atol=ROUNDING):
         said.append(("coverage", label.coverage, f"{covered:g}"))
     for column, mine, theirs in said:
+        if column not in label.columns:
+            continue
         message = f"has {mine} as {column} of {number} ({label.name}) where the c_ tables give {theirs}"
         tables.say("tables disagree", "label.csv", message)
 
@@ -243,6 +258,8 @@ def compare_counts(
             if listing.frequency not in (None, carried):
                 message = f"has {listing.frequency} images of {number} ({listing.name}) where {carried} carry it"
                 tables.say("tables disagree", f"c_{category}.csv", message)
+    if len(tables.listed) == len(tables.categories):
+        _find_unlisted(tables, area.sum(axis=0))
     for number, label in tables.labels.items():
         listed = [(k, tables.listed.get(category, {}).get(number)) for k, category in enumerate(tables.categories)]
         coverage = {k: listing.coverage or 0.0 for k, listing in listed if listing is not None}
@@ -254,3 +271,13 @@ def compare_counts(
                 message = f"claims most of {number} ({label.name}), but more of its pixels are {{}}"
                 name = f"c_{tables.categories[said]}.csv"
                 tables.say("tables disagree", name, message.format(tables.categories[found]))
+
+
+def _find_unlisted(tables: Tables, area: NDArray[np.int64]) -> None:
+    """Find concepts that have pixels, and no category that they could be scored in."""
+    listed = {0}.union(*tables.listed.values())
+    for number in np.flatnonzero(area[: tables.concepts + 1]).tolist():
+        if number not in listed:
+            name = tables.labels[number].name if number in tables.labels else "without a row"
+            message = f"has {number} ({name}) with {area[number]:,} pixels that no category's table lists: never scored"
+            tables.say("no category", "label.csv", message)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from ndengine.datasets import Vocabulary
+from ndengine.datasets.cells import CellError, CellReader, ids_by_name, is_missing, shown
+from ndengine.datasets.decode import UPRIGHT, beyond, read_map, read_photo
 from ndengine.datasets.tables import (
     INDEX_COLUMNS,
     REMEDY,
@@ -21,7 +21,7 @@ from ndengine.datasets.tables import (
     Table,
     check_table,
     leaves_folder,
-    parse_cell,
+    missing_file,
     parse_number,
     parse_table,
     read_bytes,
@@ -31,8 +31,8 @@ from ndengine.datasets.tables import (
 )
 from ndengine.errors import DatasetError
 
-# What Pillow's decoders are known to raise on damaged files.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+MOST_LABELS = 255  # label maps of an image, and its whole-image labels: packs keep how many in a byte
+MOST_PIXELS = 178_956_970  # of an image or a label map: Pillow opens no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ class BrodenFolder:
         The rows of the index.
     image_size, label_size : tuple of int
         Height and width in pixels of every image, and of every label map.
+    turned : set of str
+        Images with label maps, of those read so far, that an EXIF orientation has turned.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class BrodenFolder:
         if not self.path.is_dir():
             raise DatasetError(f"{self.path} is no folder; give a folder in Broden's layout, with index.csv.")
         self.name = self.path.resolve().name or "dataset"
+        self.turned: set[str] = set()
         text = read_bytes(self.path / "category.csv")
         categories = read_categories(parse_table(text, self.path / "category.csv"))
         self.tables = {name: read_bytes(self.path / name) for name in table_names(categories)}
@@ -99,20 +102,24 @@ class BrodenFolder:
         table = parse_table(self.tables["index.csv"], self.path / "index.csv")
         check_table(table, (*INDEX_COLUMNS, *categories))
         self.image_size, self.label_size = _sizes(table)
-        self.entries = tuple(self._entry(table, line, fields) for line, fields in table.rows)
+        reader = CellReader(self.path / "images", ids_by_name(dict(enumerate(self.vocabulary.names, 1))))
+        self.entries = tuple(self._entry(reader, table, line, fields) for line, fields in table.rows)
 
-    def _entry(self, table: Table, line: int, fields: dict[str, str]) -> Entry:
-        cells = [parse_cell(fields[category]) for category in self.vocabulary.categories]
-        image, maps = fields["image"].strip(), [path for paths, _ in cells for path in paths]
-        for name in (image, *maps):
-            if leaves_folder(name):
-                what = f"line {line} names {name!r}, no path inside the folder images"
-                raise FaultError("path outside", table.file, what)
-        whole = [number for _, numbers in cells for number in numbers if number != 0]
+    def _entry(self, reader: CellReader, table: Table, line: int, fields: dict[str, str]) -> Entry:
+        maps: list[str] = []
+        whole: list[int] = []
+        for category in self.vocabulary.categories:
+            paths, numbers = read_labels(reader, table, line, fields, category)
+            maps += paths
+            whole += [number for number in numbers if number != 0]
+        image = fields["image"].strip()
+        for fault in entry_faults(table, line, (image, *maps), whole):
+            raise fault
         if max(whole, default=0) > len(self.vocabulary.names):
             what = f"line {line} has the label {max(whole)}, above the {len(self.vocabulary.names)} of label.csv"
             raise FaultError("id out of range", table.file, what)
-        return Entry(line, image, fields["split"].strip(), tuple(maps), tuple(whole))
+        split = "" if is_missing(fields["split"]) else fields["split"].strip()
+        return Entry(line, image, split, tuple(maps), tuple(whole))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -135,7 +142,11 @@ class BrodenFolder:
         DatasetError
             If the file is missing, damaged or of another size.
         """
-        return read_image(self.path / "images" / self.entries[i].image, self.image_size)
+        entry = self.entries[i]
+        photo = read_photo(self.path / "images" / entry.image, self.image_size)
+        if photo.orientation != UPRIGHT and entry.maps:
+            self.turned.add(entry.image)
+        return photo.pixels
 
     def labels(self, i: int) -> tuple[NDArray[np.int32], list[int]]:
         """Labels of image ``i``.
@@ -150,17 +161,18 @@ class BrodenFolder:
         Raises
         ------
         DatasetError
-            If a label map is missing, damaged, of another size or holds an id that ``label.csv`` lacks.
+            If a label map is missing, damaged, of another size, holds an id beyond ``label.csv``, or stores its ids
+            in a way in which programs see different numbers.
         """
         entry = self.entries[i]
         maps = np.empty((len(entry.maps), *self.label_size), np.int32)
         for m, name in enumerate(entry.maps):
             file = self.path / "images" / name
             maps[m] = read_map(file, self.label_size)
-            highest = int(maps[m].max(initial=0))
-            if highest > len(self.vocabulary.names):
-                what = f"holds the id {highest}, above the {len(self.vocabulary.names)} of label.csv"
-                raise FaultError("id out of range", file, what)
+            if maps[m].max(initial=0) > len(self.vocabulary.names):
+                ids, remedy = beyond(maps[m], len(self.vocabulary.names))
+                what = f"holds the id {ids[-1]}, above the {len(self.vocabulary.names)} of label.csv"
+                raise FaultError("id out of range", file, what, remedy)
         return maps, list(entry.whole)
 
     def fingerprint(self) -> str:
@@ -178,54 +190,42 @@ class BrodenFolder:
         for name in dict.fromkeys(name for entry in self.entries for name in (entry.image, *entry.maps)):
             try:
                 state = os.stat(f"{folder}/{name}")
+            except FileNotFoundError:
+                raise missing_file(folder / name) from None
             except OSError as error:
-                raise FaultError("missing file", folder / name, f"is missing ({error.strerror})") from None
+                raise FaultError("unreadable file", folder / name, f"can't be read ({error.strerror})") from None
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
 
-def read_image(file: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Decode an image to ``[ih, iw, 3]`` RGB; arguments and errors as :meth:`BrodenFolder.image`."""
+def read_labels(
+    reader: CellReader, table: Table, line: int, fields: dict[str, str], category: str
+) -> tuple[list[str], list[int]]:
+    """The label maps and whole-image labels that a row of ``index.csv`` gives in a category.
+
+    Raises
+    ------
+    FaultError
+        If its cell holds anything else.
+    """
     try:
-        with Image.open(file) as picture:
-            if picture.mode[0] in "IF":  # Pillow would clip its values at 255
-                what = f"has pixels of mode {picture.mode}"
-                raise FaultError("wrong mode", file, what, "save it with 8 bits a channel")
-            pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except FileNotFoundError:
-        raise FaultError("missing file", file, "is missing") from None
-    except DAMAGE as error:
-        raise FaultError("unreadable file", file, f"is no readable image ({_reason(error)})") from None
-    _check_size(file, pixels.shape[:2], size)
-    return pixels
+        return reader.read(fields.get(category, ""))  # a missing column is a fault of the table
+    except CellError as error:
+        what = f"line {line} has {error.item} as {category}, {error.expected}"
+        raise FaultError("bad table", table.file, what, error.remedy) from None
 
 
-def read_map(file: Path, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Decode a label map to ``[H, W]`` ids R + 256·G; arguments and errors as :meth:`BrodenFolder.labels`."""
-    try:
-        with Image.open(file, formats=("PNG",)) as picture:
-            # Tools read grey and palette maps in different ways, so an id in them would be a guess.
-            if picture.mode not in ("RGB", "RGBA"):
-                what = f"has pixels of mode {picture.mode}"
-                raise FaultError("wrong mode", file, what, "save label maps as RGB with id = red + 256·green")
-            pixels = np.asarray(picture)
-    except FileNotFoundError:
-        raise FaultError("missing file", file, "is missing") from None
-    except DAMAGE as error:
-        raise FaultError("unreadable file", file, f"is no readable PNG ({_reason(error)})") from None
-    _check_size(file, pixels.shape[:2], size)
-    return pixels[..., 0].astype(np.int32) + 256 * pixels[..., 1].astype(np.int32)
-
-
-def _check_size(file: Path, shape: tuple[int, ...], size: tuple[int, int]) -> None:
-    if shape != size:
-        is_, said = (f"{height}x{width}" for height, width in (shape, size))
-        raise FaultError("wrong size", file, f"is {is_} pixels (height x width) where index.csv says {said}")
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "no format that Pillow knows" if text.startswith("cannot identify") else text
+def entry_faults(table: Table, line: int, files: Sequence[str], whole: Sequence[int]) -> Iterator[FaultError]:
+    """What is wrong with the files and whole-image labels of a row, the image first among the files."""
+    for name in files:
+        if leaves_folder(name):
+            remedy = "name files by their paths inside that folder, with / between the parts"
+            what = f"line {line} names {shown(name)}, no path inside the folder images"
+            yield FaultError("path outside", table.file, what, remedy)
+    for kind, count in (("label maps", len(files) - 1), ("whole-image labels", len(whole))):
+        if count > MOST_LABELS:
+            what = f"line {line} has {count} {kind}"
+            yield FaultError("too many labels", table.file, what, f"give an image at most {MOST_LABELS} of them")
 
 
 def row_sizes(table: Table, line: int, fields: dict[str, str]) -> tuple[int, int, int, int]:
@@ -239,6 +239,9 @@ def row_sizes(table: Table, line: int, fields: dict[str, str]) -> tuple[int, int
     ih, iw, sh, sw = (parse_number(fields[name], table, line, name) for name in ("ih", "iw", "sh", "sw"))
     if min(ih, iw, sh, sw) < 1:
         raise FaultError("bad table", table.file, f"line {line} has a size of 0 pixels")
+    if max(ih * iw, sh * sw) > MOST_PIXELS:
+        what = f"line {line} has a size of {max(ih * iw, sh * sw):,} pixels"
+        raise FaultError("bad table", table.file, what, f"resize what has more than {MOST_PIXELS:,}")
     return ih, iw, sh, sw
 
 

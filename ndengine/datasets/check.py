@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndengine.datasets import recognise_release
-from ndengine.datasets.audit import Finding, Tables, audit_tables, compare_counts
-from ndengine.datasets.broden import read_image, read_map, row_sizes
+from ndengine.datasets.audit import Finding, Tables, audit_tables, compare_counts, finding_of
+from ndengine.datasets.broden import BrodenFolder, entry_faults, read_labels, row_sizes
+from ndengine.datasets.cells import CellReader, ids_by_name
+from ndengine.datasets.decode import UPRIGHT, Photo, beyond, read_map, read_photo
 from ndengine.datasets.tables import (
     HIGHEST_ID,
-    INDEX_COLUMNS,
     FaultError,
+    filled_columns,
     leaves_folder,
-    parse_cell,
+    plain_path,
     read_bytes,
     read_vocabulary,
     table_names,
@@ -74,6 +76,11 @@ class Checkup:
     def sound(self) -> bool:
         """Whether a run accepts the dataset."""
         return not any(finding.blocks for finding in self.findings)
+
+    @property
+    def doubts(self) -> int:
+        """Findings that a run accepts and its user may not have meant; ``--strict`` refuses them."""
+        return sum(not finding.blocks and not finding.harmless for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -129,12 +136,13 @@ def check_dataset(path: Path | str, progress: Progress = SILENT, published: Publ
         for row, result in _examined(rows, partial(_examine, folder, tables.concepts)):
             sums.add(row, result)
             advance(1)
+    _ask_the_reader(tables)
     compare_counts(tables, sums.images, sums.area)
     whole_zero = dict(zip(tables.categories, sums.whole_zero.tolist(), strict=True))
     for category, images in whole_zero.items():
         if images:
             message = f"gives {images} images 0 as {category}, which means none and is ignored"
-            tables.say("label 0", "index.csv", message)
+            tables.findings.append(Finding("label 0", folder / "index.csv", message, blocks=False, harmless=True))
     release = recognise_release(len(rows), tables.concepts, rows[0].image_size) if rows else None
     known = published_pixels(release) if published is None else published
     compared, agreed = _compare_published(tables, sums.area.sum(axis=0), known)
@@ -158,41 +166,67 @@ def published_pixels(release: str | None) -> dict[tuple[str, str], int]:
     return {(row["category"], row["concept"]): int(row[release]) for row in rows if release and row.get(release)}
 
 
+def _ask_the_reader(tables: Tables) -> None:
+    """Where nothing in the tables blocks, let the reader of a run judge them: it must not know more than we do."""
+    if any(finding.blocks for finding in tables.findings):
+        return
+    try:
+        BrodenFolder(tables.folder)
+    except FaultError as fault:
+        tables.findings.append(finding_of(fault))
+
+
 def _rows(tables: Tables) -> list[Row]:
     """The usable rows of the index, with findings about the others."""
     rows: list[Row] = []
-    index, say = tables.index, partial(tables.say, name="index.csv", blocks=True)
-    if index is None:
+    if tables.index is None:
         return rows
-    for line, fields in index.rows:
-        cells = [parse_cell(fields.get(category, "")) for category in tables.categories]
-        image = fields["image"].strip()
-        maps = [(k, name) for k, (names, _) in enumerate(cells) for name in names]
-        for name in (image, *(name for _, name in maps)):
-            if leaves_folder(name):
-                say("path outside", message=f"line {line} names {name!r}, no path inside the folder images")
+    names = {number: label.name for number, label in tables.labels.items()}
+    reader = CellReader(tables.folder / "images", ids_by_name(names))
+    for line, fields in tables.index.rows:
         try:
-            size = row_sizes(index, line, fields)
+            row = _row(tables, reader, line, fields)
         except FaultError as fault:
-            say(fault.kind, message=fault.what)
+            tables.findings.append(finding_of(fault))
             continue
-        if not leaves_folder(image):
-            inside = tuple((k, name) for k, name in maps if not leaves_folder(name))
-            whole = tuple((k, number) for k, (_, numbers) in enumerate(cells) for number in numbers)
-            rows.append(Row(line, image, size[:2], size[2:], inside, whole))
+        if not leaves_folder(row.image):
+            rows.append(row)
     usual = Counter((row.image_size, row.label_size) for row in rows).most_common(1)
     for row in rows:
         sizes = (row.image_size, row.label_size)
         if sizes != usual[0][0]:
-            say("mixed sizes", message=f"line {row.line} has the sizes {sizes} where most have {usual[0][0]}")
+            message = f"line {row.line} has the sizes {sizes} where most have {usual[0][0]}"
+            tables.say("mixed sizes", "index.csv", message, blocks=True)
     return rows
+
+
+def _row(tables: Tables, reader: CellReader, line: int, fields: dict[str, str]) -> Row:
+    """A row of the index, without what is wrong with it but for its sizes; that is added to the findings."""
+    index = tables.index
+    assert index is not None
+    maps: list[tuple[int, str]] = []
+    whole: list[tuple[int, int]] = []
+    for k, category in enumerate(tables.categories):
+        try:
+            paths, numbers = read_labels(reader, index, line, fields, category)
+        except FaultError as fault:
+            tables.findings.append(finding_of(fault))
+            continue
+        maps += ((k, path) for path in paths)
+        whole += ((k, number) for number in numbers)
+    image = fields["image"].strip()
+    faults = entry_faults(index, line, (image, *(path for _, path in maps)), [n for _, n in whole if n])
+    tables.findings += map(finding_of, faults)
+    size = row_sizes(index, line, fields)
+    inside = tuple((k, path) for k, path in maps if not leaves_folder(path))
+    return Row(line, image, size[:2], size[2:], inside, tuple(whole))
 
 
 def _check_names(tables: Tables, rows: list[Row]) -> None:
     """Find files that are named twice, columns that nobody reads and files that nobody names."""
     seen: dict[str, int] = {}
     for row in rows:
-        for name in (row.image, *(name for _, name in row.maps)):
+        for name in map(plain_path, (row.image, *(name for _, name in row.maps))):
             if name in seen:
                 message = f"line {row.line} names {name}, as line {seen[name]} does"
                 tables.say("duplicate", "index.csv", message)
@@ -201,11 +235,9 @@ def _check_names(tables: Tables, rows: list[Row]) -> None:
             if times > 1:
                 message = f"line {row.line} has {number} {times} times as {tables.categories[k]}"
                 tables.say("duplicate", "index.csv", message)
-    for column in set(tables.index.columns if tables.index else ()) - {*INDEX_COLUMNS, *tables.categories}:
-        filled = sum(bool(fields[column].strip()) for _, fields in tables.index.rows) if tables.index else 0
-        if filled:
-            message = f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
-            tables.say("unread column", "index.csv", message)
+    for column, filled in (filled_columns(tables.index, tables.categories) if tables.index else {}).items():
+        message = f"has {filled} cells in the column {column}, which is no category of category.csv: not read"
+        tables.say("unread column", "index.csv", message)
     strays = [name for name in _files(tables.folder / "images") if name not in seen]
     if strays and seen:
         message = f"has {len(strays)} files that index.csv does not name, such as {min(strays)}"
@@ -240,22 +272,26 @@ def _examine(folder: Path, concepts: int, row: Row) -> Examined:
     findings: list[Finding] = []
     pixels: dict[int, Counter[int]] = {}
     labelled = np.zeros(row.label_size, np.bool_)
+    file = folder / "images" / row.image
     try:
-        read_image(folder / "images" / row.image, row.image_size)
+        photo = read_photo(file, row.image_size)
+        findings += _doubts(file, photo, bool(row.maps))
     except FaultError as fault:
-        findings.append(Finding(fault.kind, fault.file, fault.what))
+        findings.append(finding_of(fault))
     for k, name in row.maps:
         file = folder / "images" / name
         try:
             ids = read_map(file, row.label_size)
         except FaultError as fault:
-            findings.append(Finding(fault.kind, fault.file, fault.what))
+            findings.append(finding_of(fault))
             continue
-        counts = np.bincount(ids.ravel())
+        limit = concepts or HIGHEST_ID
+        if ids.max() > limit:
+            above, remedy = beyond(ids, limit)
+            message = f"holds ids above {limit}: {', '.join(map(str, above[:5]))}"
+            findings.append(Finding("id out of range", file, message, remedy=remedy))
+        counts = np.bincount(ids[ids <= HIGHEST_ID])  # an id that blue is part of has no place in the sums
         held = np.flatnonzero(counts)
-        if concepts and held[-1] > concepts:
-            beyond = ", ".join(map(str, held[held > concepts][:5]))
-            findings.append(Finding("id out of range", file, f"holds ids above {concepts}: {beyond}"))
         pixels.setdefault(k, Counter()).update(dict(zip(held.tolist(), counts[held].tolist(), strict=True)))
         labelled |= ids > 0
     for _, number in row.whole:
@@ -264,6 +300,20 @@ def _examine(folder: Path, concepts: int, row: Row) -> Examined:
             findings.append(Finding("id out of range", folder / "index.csv", message))
         labelled |= number > 0
     return Examined(findings, pixels, int((~labelled).sum()))
+
+
+def _doubts(file: Path, photo: Photo, has_maps: bool) -> Iterator[Finding]:
+    """What a run accepts in an image, though nobody can tell whether it is right."""
+    if photo.orientation != UPRIGHT and has_maps:
+        message = (
+            f"has an EXIF orientation of {photo.orientation} and is turned upright, but its label maps are read as "
+            "they are stored"
+        )
+        remedy = "see that they were drawn on the upright image, and save the image without an orientation"
+        yield Finding("orientation", file, message, blocks=False, remedy=remedy)
+    if photo.depth == 16:
+        message = "has 16 bits a channel, of which the upper 8 are read"
+        yield Finding("deep image", file, message, blocks=False, remedy="save it with 8 bits a channel")
 
 
 class _Sums:
@@ -285,11 +335,11 @@ class _Sums:
         self.unlabelled += result.unlabelled
         carried: set[tuple[int, int]] = set()
         for k, pixels in result.pixels.items():
-            ids = list(pixels)
-            self.area[k, ids] += list(pixels.values())
+            for number, count in pixels.items():
+                self.area[k, number] += count
             self.map_zero[k] += pixels[0]
             self.map_pixels[k] += pixels.total()
-            carried |= {(k, number) for number in ids}
+            carried |= {(k, number) for number in pixels}
         for k, number in row.whole:
             if number <= HIGHEST_ID:
                 self.area[k, number] += grid

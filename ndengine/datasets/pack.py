@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ndengine.datasets.broden import BrodenFolder
+from ndengine.datasets.notes import turned_images
 from ndengine.datasets.packed import FORMAT, RAGGED, STARTS, VERSION, PackedDataset
 from ndengine.errors import DatasetError
 from ndengine.hdf5 import DiskFile, create_hdf5
@@ -78,6 +79,8 @@ def pack_dataset(
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+    for note in turned_images(source.turned):
+        progress.note(note)
     return PackedDataset(path)
 
 

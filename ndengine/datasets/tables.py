@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import errno
 import io
-from collections.abc import Iterator, Mapping
+import posixpath
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ndengine.datasets import Vocabulary
+from ndengine.datasets.cells import as_amount, as_number, is_missing, shown
 from ndengine.errors import DatasetError
 
 HIGHEST_ID = 65_535  # what R + 256·G can hold
 INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
+PLAIN = "write a number of at least 0 there, with a decimal point if any and without other separators"
 REMEDY = "run `ndengine data check FOLDER` to list all faults"
 
 
@@ -35,7 +41,7 @@ class FaultError(DatasetError):
 
     def __init__(self, kind: str, file: Path, what: str, remedy: str = REMEDY) -> None:
         super().__init__(f"{file} {what}; {remedy}.")
-        self.kind, self.file, self.what = kind, file, what
+        self.kind, self.file, self.what, self.remedy = kind, file, what, remedy
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,28 @@ class Table:
         Line number and fields by column of every row that has as many fields as the header.
     malformed : tuple
         Line number and number of fields of the other rows; blank lines are no rows.
+    width : int
+        Number of fields of the header.
     """
 
     file: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
     malformed: tuple[tuple[int, int], ...]
+    width: int
+
+
+def file_bytes(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises
+    ------
+    OSError
+        If there is none, or none that can be read to its end: a pipe would keep us waiting for ever.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file")
+    return file.read_bytes()
 
 
 def read_bytes(file: Path) -> bytes:
@@ -69,7 +91,7 @@ def read_bytes(file: Path) -> bytes:
         If the file is missing or can't be read.
     """
     try:
-        return file.read_bytes()
+        return file_bytes(file)
     except FileNotFoundError:
         remedy = f"give a folder in Broden's layout, or {REMEDY}"
         raise FaultError("missing file", file, "is missing", remedy) from None
@@ -77,30 +99,68 @@ def read_bytes(file: Path) -> bytes:
         raise FaultError("unreadable file", file, f"can't be read ({error.strerror})") from None
 
 
+def missing_file(file: Path) -> FaultError:
+    """What to raise where a file of the index is not there."""
+    if "\\" in file.name:
+        return FaultError("missing file", file, "is missing", "write paths with / in index.csv")
+    return FaultError("missing file", file, "is missing")
+
+
 def parse_table(data: bytes, file: Path) -> Table:
     """Split a table into rows, however many fields each has.
+
+    Columns may be separated by commas, semicolons or tabs. Blank rows and blank columns, which spreadsheets leave
+    behind, and the index that pandas writes are left out.
 
     Raises
     ------
     FaultError
         If the text is no UTF-8 or no CSV, or has no usable header.
     """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise FaultError("bad table", file, "is UTF-16 text", "save it as UTF-8")
+    if b"\0" in data:
+        raise FaultError("bad table", file, f"is no text (byte {data.index(0)} is 0)", "restore it from its source")
     try:
         text = data.decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        lines = [(reader.line_num, fields) for fields in reader if fields]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+        lines = [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
     except UnicodeDecodeError as error:
         raise FaultError("bad table", file, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     except csv.Error as error:
         raise FaultError("bad table", file, f"is no CSV table ({error})", "restore it from its source") from None
     if not lines:
         raise FaultError("bad table", file, "is empty", "restore it from its source")
-    columns = tuple(name.strip() for name in lines[0][1])
+    header = [name.strip() for name in lines[0][1]]
+    whole = [(n, f) for n, f in lines[1:] if len(f) == len(header)]
+    kept = _columns_that_say_something(header, [fields for _, fields in whole])
+    columns = tuple(header[k] or f"column {k + 1}" for k in kept)
     if len(set(columns)) < len(columns):
         raise FaultError("bad table", file, "names a column twice in its header", "give every column its own name")
-    rows = tuple((n, dict(zip(columns, f, strict=True))) for n, f in lines[1:] if len(f) == len(columns))
-    malformed = tuple((n, len(f)) for n, f in lines[1:] if len(f) != len(columns))
-    return Table(file, columns, rows, malformed)
+    rows = tuple((n, dict(zip(columns, (f[k] for k in kept), strict=True))) for n, f in whole)
+    malformed = tuple((n, len(f)) for n, f in lines[1:] if len(f) != len(header))
+    return Table(file, columns, rows, malformed, len(header))
+
+
+def _separator(text: str) -> str:
+    """What separates the columns: of comma, semicolon and tab the one that the header has most often."""
+    header = next((line for line in io.StringIO(text) if line.strip(",;\t \r\n")), "")
+    return max(",;\t", key=header.count)
+
+
+def _columns_that_say_something(header: list[str], rows: list[list[str]]) -> list[int]:
+    """Numbers of the columns that are neither blank nor, before all others, pandas' numbers of the rows."""
+    kept = []
+    for k, name in enumerate(header):
+        if name and not name.startswith("Unnamed: "):  # the latter is pandas', of a header without a name
+            kept.append(k)
+            continue
+        cells = [fields[k].strip() for fields in rows]
+        numbers = {as_number(cell) for cell in cells}
+        is_index = not kept and None not in numbers and len(numbers) == len(cells)
+        if any(cells) and not is_index:
+            kept.append(k)
+    return kept
 
 
 def table_faults(table: Table, needed: tuple[str, ...]) -> Iterator[FaultError]:
@@ -112,7 +172,7 @@ def table_faults(table: Table, needed: tuple[str, ...]) -> Iterator[FaultError]:
     if missing:
         yield FaultError("bad table", table.file, f"lacks the column {', '.join(missing)}")
     for line, fields in table.malformed:
-        yield FaultError("incomplete row", table.file, f"line {line} has {fields} fields, not {len(table.columns)}")
+        yield FaultError("incomplete row", table.file, f"line {line} has {fields} fields, not {table.width}")
     if not table.rows and not table.file.name.startswith("c_"):
         yield FaultError("bad table", table.file, "has no rows")
 
@@ -133,36 +193,16 @@ def parse_number(text: str, table: Table, line: int, column: str) -> int:
     """
     number = as_number(text)
     if number is None:
-        raise FaultError("bad table", table.file, f"line {line} has {text!r} as {column}, no whole number")
+        raise FaultError("bad table", table.file, f"line {line} has {shown(text)} as {column}, no whole number", PLAIN)
     return number
 
 
-def as_number(text: str) -> int | None:
-    """The decimal number that a field holds, or None."""
-    text = text.strip()
-    # Python refuses to turn thousands of digits into a number; none of ours has more than a few.
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-
-def as_amount(text: str) -> float | None:
-    """The finite number of at least 0 that a field holds, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
-
-
-def parse_cell(text: str) -> tuple[list[str], list[int]]:
-    """The label map paths and whole-image labels of a category's cell in ``index.csv``."""
-    paths, whole = [], []
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        number = as_number(item)
-        if number is None:
-            paths.append(item)
-        else:
-            whole.append(number)
-    return paths, whole
+def parse_amount(text: str, table: Table, line: int, column: str) -> float:
+    """A field that holds a number of at least 0; arguments and errors as :func:`parse_number`."""
+    amount = as_amount(text)
+    if amount is None:
+        raise FaultError("bad table", table.file, f"line {line} has {shown(text)} as {column}, no number", PLAIN)
+    return amount
 
 
 def leaves_folder(name: str) -> bool:
@@ -170,6 +210,18 @@ def leaves_folder(name: str) -> bool:
     # Strings rather than path objects: an index of Broden names 300,000 files.
     parts = name.replace("\\", "/").split("/")
     return not name.strip("/\\") or "\0" in name or not parts[0] or ".." in parts or ":" in parts[0]
+
+
+def plain_path(name: str) -> str:
+    """A path of ``index.csv`` without detours, the same for all ways to name a file."""
+    return posixpath.normpath(name) if "//" in name or "./" in name else name
+
+
+def filled_columns(index: Table, categories: Sequence[str]) -> dict[str, int]:
+    """Number of filled cells by column, for the columns of an index that nobody reads."""
+    known = {*INDEX_COLUMNS, *categories}
+    unread = {c: sum(bool(fields[c].strip()) for _, fields in index.rows) for c in index.columns if c not in known}
+    return {column: filled for column, filled in unread.items() if filled}
 
 
 def table_names(categories: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,8 +240,10 @@ def read_categories(table: Table) -> tuple[str, ...]:
     check_table(table, ("name",))
     names = tuple(fields["name"].strip() for _, fields in table.rows)
     for (line, _), name in zip(table.rows, names, strict=True):
-        if not name or set(name) & set("/\\\0") or name in INDEX_COLUMNS:
-            raise FaultError("bad table", table.file, f"line {line} has {name!r} as a category", "use a plain name")
+        if not name or is_missing(name) or set(name) & set("/\\\0") or name in INDEX_COLUMNS:
+            raise FaultError(
+                "bad table", table.file, f"line {line} has {shown(name)} as a category", "use a plain name"
+            )
         if names.count(name) > 1:
             raise FaultError("bad table", table.file, f"lists the category {name} twice", "keep one row of it")
     return names
@@ -231,12 +285,9 @@ def read_vocabulary(texts: Mapping[str, bytes], folder: Path) -> Vocabulary:
         check_table(table, ("number", "coverage"))
         for line, fields in table.rows:
             number = parse_number(fields["number"], table, line, "number")
-            coverage = as_amount(fields["coverage"])
+            coverage = parse_amount(fields["coverage"], table, line, "coverage")
             if number > highest:
                 raise FaultError("id out of range", table.file, f"line {line} has the id {number}, beyond label.csv")
-            if coverage is None:
-                what = f"line {line} has {fields['coverage']!r} as coverage, no number"
-                raise FaultError("bad table", table.file, what)
             if number > 0 and coverage >= largest[number - 1]:
                 primary[number - 1], largest[number - 1] = k, coverage
     return Vocabulary(tuple(named.get(c, "") for c in range(1, highest + 1)), categories, primary)

@@ -14,7 +14,7 @@ from tinybroden import CATEGORIES, IMAGE_SIZE, LABEL_SIZE, NAMES, edit, make_bro
 
 from ndengine.datasets import recognise_release
 from ndengine.datasets.broden import BrodenFolder
-from ndengine.datasets.tables import leaves_folder, parse_cell
+from ndengine.datasets.tables import leaves_folder
 from ndengine.errors import DatasetError
 
 
@@ -262,10 +262,7 @@ def test_id_beyond_the_labels(folder: Path) -> None:
     assert dataset.labels(0)[0][0, 3, 5] == 20
 
 
-def test_cells_and_paths() -> None:
-    assert parse_cell("") == ([], [])
-    assert parse_cell(" a.png ; 12;;b/c.png;0 ") == (["a.png", "b/c.png"], [12, 0])
-    assert parse_cell("²;1e3;-4") == (["²", "1e3", "-4"], [])
+def test_paths() -> None:
     assert [leaves_folder(n) for n in ("a/b.png", "a..b.png", ".hidden.png")] == [False] * 3
     assert all(leaves_folder(n) for n in ("", "../a", "a/../../b", "/a", "\\a", "..\\a", "C:/a", "a\0b"))
 

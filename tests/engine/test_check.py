@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from faults import FAULTS, resize, shorten
+from faults_of_files import FILE_FAULTS
 from tinybroden import CATEGORIES, LABEL_SIZE, edit, make_broden
 
 from ndengine.datasets.broden import BrodenFolder
@@ -17,6 +19,7 @@ from ndengine.datasets.pack import pack_dataset
 from ndengine.errors import DatasetError
 from ndkernels.labels import count_concepts
 
+ALL_FAULTS = FAULTS | FILE_FAULTS
 PIXELS = LABEL_SIZE[0] * LABEL_SIZE[1]
 
 
@@ -32,6 +35,7 @@ def test_a_sound_dataset(folder: Path) -> None:
         f"{folder / 'index.csv'} gives 1 images 0 as texture, which means none and is ignored."
     ]
     assert checkup.sound
+    assert checkup.doubts == 0
     assert checkup.images == 6
     assert checkup.release is None
     assert checkup.compared == checkup.agreed == 0
@@ -57,19 +61,20 @@ def test_no_such_folder(tmp_path: Path) -> None:
         check_dataset(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("case", FAULTS)
+@pytest.mark.parametrize("case", ALL_FAULTS)
 def test_findings(folder: Path, case: str) -> None:
-    damage, kind, name, message, blocks = FAULTS[case]
+    damage, kind, name, message, blocks = ALL_FAULTS[case]
     damage(folder)
     checkup = check_dataset(folder)
     found = [f for f in checkup.findings if (f.kind, f.file.name) == (kind, name) and message in f.message]
     assert [(f.blocks, f.message.endswith(".")) for f in found] == [(blocks, False)], checkup.findings
     assert checkup.sound == (not any(f.blocks for f in checkup.findings))
+    assert checkup.doubts > 0 or not checkup.sound
 
 
-@pytest.mark.parametrize("case", FAULTS)
+@pytest.mark.parametrize("case", ALL_FAULTS)
 def test_what_blocks_is_what_the_reader_refuses(folder: Path, tmp_path: Path, case: str) -> None:
-    FAULTS[case][0](folder)
+    ALL_FAULTS[case][0](folder)
     checkup = check_dataset(folder)
     try:
         pack_dataset(BrodenFolder(folder), tmp_path / "pack.h5").close()
@@ -216,3 +221,15 @@ def test_a_damaged_minibroden(shared: Path, tmp_path: Path) -> None:
     checkup = check_dataset(folder)
     assert [f.file.name for f in checkup.findings if f.blocks] == ["00007_colour.png"]
     assert {"tables disagree", "stray files"} <= {f.kind for f in checkup.findings}
+
+
+def test_columns_that_a_run_does_not_need_may_be_missing(folder: Path) -> None:
+    """Who writes tables by hand need not write counts that nobody reads."""
+    for file in folder.glob("*.csv"):
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        needed = [c for c in table.columns if c in ("number", "name") or (c == "coverage" and file.name[0] == "c")]
+        if file.name != "index.csv":
+            table[needed].to_csv(file, index=False)
+    assert [f.kind for f in check_dataset(folder).findings] == ["label 0"]
+    edit(folder / "label.csv", "striped", "stripes")
+    assert check_dataset(folder).doubts == 1
