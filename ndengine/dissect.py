@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ndengine.clock import Clock
 from ndengine.datasets.open import open_dataset
+from ndengine.datasets.repack import packing_again
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
@@ -46,6 +47,7 @@ from ndkernels.rotate import Rotation
 from ndkernels.warm import STEPS, warm_up, warm_up_gpu
 
 
+@packing_again
 def dissect_network(
     settings: Settings,
     out: Path,
