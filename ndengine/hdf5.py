@@ -58,20 +58,20 @@ def find_trouble(path: Path, error: Exception) -> tuple[Trouble, str]:
     if "unable to lock file" in text or "already open for" in text:
         # The mark in the file tells of a writer, its lock that the writer lives.
         if "unable to lock file" in text or _locked_by_another(path):
-            return Trouble.HELD, "is open for writing in another program (or notebook); close it there and try again"
+            return Trouble.HELD, "is open in another program, which may write to it; close it there and try again"
         return Trouble.LEFT_OPEN, (
-            "was left open by a program that was killed, or is open on another machine; if nothing writes to it, "
-            f"`h5clear -s {path}` (of the HDF5 tools) takes the mark away"
+            "was left open by a program that was killed (or is open on another machine); if nothing writes to it, run "
+            f"`h5clear -s {path}` (of the HDF5 tools), or delete it and make it again"
         )
-    # Checksums are compared before versions, so that damage seldom looks like this.
-    if "version" in text and ("bad" in text or "unknown" in text or "out of range" in text):
+    # Headers of objects have had one version since 1.8: another one is damage, as is most that fails its checksum.
+    if any(word in text for word in ("bad", "unknown", "range")) and "version" in text and "header" not in text:
         return Trouble.NEWER, (
-            f"was written by a newer version of HDF5, whose format {h5py.version.hdf5_version} can't read "
-            f"({_one_line(text)}); update h5py (`pip install -U h5py`) and try again"
+            f"can't be read by HDF5 {h5py.version.hdf5_version} ({_one_line(text)}): it was written by a newer "
+            "version, or is damaged; update h5py (`pip install -U h5py`) and try again"
         )
     number = getattr(error, "errno", None)
     if number:
-        return Trouble.REFUSED, f"can't be read ({os.strerror(number)}); mend that and try again"
+        return Trouble.REFUSED, f"can't be read ({os.strerror(number)}); see to the disk, or to who may read it"
     return Trouble.DAMAGED, ""
 
 
