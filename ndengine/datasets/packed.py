@@ -109,8 +109,7 @@ class PackedDataset:
         if is_irregular(self.path):
             raise DatasetError(f"{self.path} is no file (a folder, a pipe or a device); {GIVE}.")
         try:
-            # Nobody writes to a finished pack, and locks fail on some network file systems.
-            self._file: Any = h5py.File(self.path, "r", locking=False)
+            self._file: Any = _open(self.path)
         except FileNotFoundError:
             raise DatasetError(f"{self.path} does not exist; make it with `ndengine data pack`.") from None
         except OSError as error:
@@ -350,6 +349,16 @@ class PackedDataset:
         error = UnusablePackError(f"{self.path} {what}.")
         error.path, error.identity, error.older = self.path, self._identity, older
         return error
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        # Nobody writes to a finished pack, and locks fail on some network file systems.
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # this process has it open already, and HDF5 wants both alike
 
 
 def _place(data: Any) -> int | None:
