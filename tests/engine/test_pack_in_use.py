@@ -21,9 +21,10 @@ from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.open import data_fingerprint, open_dataset
 from ndengine.datasets.pack import PackedDataset, cache_entries, cached_pack, pack_dataset, pack_file
 from ndengine.datasets.pack_writer import claim_part, drop_part
-from ndengine.errors import DatasetError, UnusablePackError
+from ndengine.errors import DatasetError, ResultError, UnusablePackError
 from ndengine.hdf5 import READ_WIDELY, Trouble, find_trouble
 from ndengine.progress import SILENT, Silent
+from ndengine.result_files import Examples, read_examples, write_examples
 
 HOLD = "import h5py, sys, time; f = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); time.sleep(600)"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks and pipes of POSIX")
@@ -86,6 +87,16 @@ def test_a_pack_that_is_open_or_was_left_open(folder: Path, tmp_path: Path) -> N
         other.send_signal(signal.SIGKILL)
         other.wait()
         refuses_everywhere(path, folder, "was left open by a program that was killed.*h5clear -s ")
+
+
+def test_a_result_that_is_open_in_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "examples.h5"
+    write_examples(
+        path, Examples(np.zeros((2, 1), np.int64), np.zeros((2, 1), np.float32), np.zeros((2, 1, 4, 1), np.uint8))
+    )
+    with held(path), pytest.raises(ResultError, match=r"examples\.h5 is open in another program.*close it there"):
+        read_examples(path, 2, 1, (4, 8))
+    assert read_examples(path, 2, 1, (4, 8)).top_images.shape == (2, 1)  # left open, a file of 1.8 bears no mark
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
