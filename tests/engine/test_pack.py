@@ -24,13 +24,7 @@ from tinybroden import edit, make_broden
 
 from ndengine.datasets import pack as packing
 from ndengine.datasets.broden import BrodenFolder
-from ndengine.datasets.pack import (
-    PackedDataset,
-    cache_entries,
-    cached_pack,
-    clear_cache,
-    pack_dataset,
-)
+from ndengine.datasets.pack import PackedDataset, cache_entries, cached_pack, clear_cache, pack_dataset
 from ndengine.errors import DatasetError
 from ndengine.hdf5 import create_hdf5
 from ndkernels.labels import encode_labels, tensors
