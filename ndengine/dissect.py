@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ndengine.clock import Clock
 from ndengine.datasets.notes import unscored_concepts
 from ndengine.datasets.open import open_dataset
+from ndengine.datasets.repack import packing_again
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
@@ -47,6 +48,7 @@ from ndkernels.rotate import Rotation
 from ndkernels.warm import STEPS, warm_up, warm_up_gpu
 
 
+@packing_again
 def dissect_network(
     settings: Settings,
     out: Path,

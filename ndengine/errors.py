@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class NdengineError(Exception):
     """An expected failure, worded for the person at the terminal.
@@ -27,6 +29,24 @@ class SeriesError(SettingsError):
 
 class DatasetError(NdengineError):
     """A dataset that is missing, damaged or inconsistent."""
+
+
+class UnusablePackError(DatasetError):
+    """A packed dataset that is damaged or of an older format: what the cache gives up, unlike one that is in use.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file.
+    identity : tuple of int or None
+        Its device and its number there, as it was opened: another file may have taken its place.
+    older : bool
+        Whether it is whole, but of an older format.
+    """
+
+    path: Path | None = None
+    identity: tuple[int, int] | None = None
+    older: bool = False
 
 
 class ModelError(NdengineError):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
-from ndengine.hdf5 import create_hdf5
+from ndengine.hdf5 import Trouble, create_hdf5, find_trouble, text_array
 from ndengine.tally import Counts
 
 COUNTS = "counts.h5"
@@ -65,8 +65,8 @@ def write_counts(path: Path, counts: Counts, dead: NDArray[np.bool_], vocabulary
         ):
             _put(file, name, getattr(counts, name))
         _put(file, "dead", dead)
-        file.create_dataset("concept_names", data=list(vocabulary.names), dtype=h5py.string_dtype())
-        file.create_dataset("categories", data=list(vocabulary.categories), dtype=h5py.string_dtype())
+        file.create_dataset("concept_names", data=text_array(vocabulary.names))
+        file.create_dataset("categories", data=text_array(vocabulary.categories))
         _put(file, "concept_primary", vocabulary.primary)
 
 
@@ -228,6 +228,9 @@ def _old_hdf5(path: Path, form: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise ResultError(f"{path} is missing; {AGAIN}.") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        trouble, text = find_trouble(path, error)
+        if trouble is not Trouble.DAMAGED:
+            raise ResultError(f"{path} {text}.") from None
         raise ResultError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}.") from None
 
 

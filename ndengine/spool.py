@@ -23,7 +23,7 @@ from ndengine import spool_files
 from ndengine.clock import Clock
 from ndengine.devices import CPU
 from ndengine.errors import SpoolError, UnusableSpoolError
-from ndengine.hdf5 import DiskFile, close_hdf5
+from ndengine.hdf5 import READ_WIDELY, DiskFile, close_hdf5
 from ndengine.tops import TopImages
 from ndkernels.sieve import (
     Passing,
@@ -323,7 +323,7 @@ class DenseSpool:
         chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
         with spool_files.disk(path):
             self._disk = DiskFile(path)
-            self._file = h5py.File(self._disk, "w")
+            self._file = h5py.File(self._disk, "w", libver=READ_WIDELY)
             # However the run ends, HDF5 must not outlive the interpreter with this file open: it would crash.
             self._closed = weakref.finalize(self, close_hdf5, self._file, self._disk)
             self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))

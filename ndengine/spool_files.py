@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ndengine.errors import SpoolError, UnusableSpoolError
-from ndengine.hdf5 import create_hdf5
+from ndengine.hdf5 import CHECKED, create_hdf5
 from ndkernels.sieve import Survivors
 
 FORMAT = 1
@@ -77,7 +77,7 @@ def write_segment(path: Path, survivors: Survivors, state: Mapping[str, NDArray[
     SpoolError
         If the disk refuses.
     """
-    with writing(path) as temporary, create_hdf5(temporary) as (file, _):
+    with writing(path) as temporary, create_hdf5(temporary, CHECKED) as (file, _):
         file.attrs["format"] = FORMAT
         file.attrs["shape"] = survivors.shape
         file.attrs["last_image"] = last_image

@@ -27,6 +27,7 @@ ENGINE = {
     "scipy",
     "torch",
     "torchvision",
+    "xxhash",
 }
 ALLOWED = {
     "ndkernels": {"ndkernels", "numba", "llvmlite", "numpy", "torch", "triton"},

@@ -63,21 +63,22 @@ def pack(folder: Path, out: Path | None, quiet: bool) -> None:
 @options.quiet_option
 @click.pass_context
 def check(context: click.Context, folder: Path, everything: bool, strict: bool, as_json: bool, quiet: bool) -> None:
-    """Check a dataset folder: read every file and list all that is wrong.
+    """Check a dataset folder or a packed file: read all of it and list all that is wrong.
 
     Exits with 1 if a run would refuse the dataset; with --strict also for what a run accepts though it may not be
     meant: images listed twice, concepts of no category, turned photographs, tables that disagree, stray files …
     (whole-image labels of 0 alone, which Broden has, are no fault). Compares pixel totals with the published ones
-    where the folder is a release of Broden.
+    where it is a release of Broden. A packed file is compared with its checksums, its labels with its tables.
 
     \b
-    Example:
+    Examples:
       ndengine data check broden1_224 --all
+      ndengine data check broden1_224.h5
     """
-    from ndengine.datasets.check import check_dataset
+    from ndengine.datasets.check_pack import check_path
 
     with shown(quiet) as progress:
-        checkup = check_dataset(folder, progress)
+        checkup = check_path(folder, progress)
     if as_json:
         print_json(checkup_record(checkup))
     elif not quiet:
@@ -178,8 +179,11 @@ def print_checkup(checkup: Checkup, cap: int) -> None:
         for (category, images), share in zip(checkup.whole_zero.items(), checkup.map_zero.values(), strict=True)
     ]
     name, unlabelled = checkup.release or checkup.folder, f"{checkup.unlabelled:.1%} of pixels unlabelled"
-    columns = ("category", "images labelled 0 as a whole", "pixels 0 in its maps")
-    print_table(f"{name}: {checkup.images:,} images, {unlabelled}", columns, rows)
+    title = f"{name}: {checkup.images:,} images, {unlabelled}"
+    if rows:
+        print_table(title, ("category", "images labelled 0 as a whole", "pixels 0 in its maps"), rows)
+    else:  # a pack no longer knows
+        click.secho(title, bold=True)
     if checkup.compared:
         say(f"Pixel totals as published: {checkup.agreed:,} of {checkup.compared:,} concepts.")
     refused_count = sum(f.blocks for f in checkup.findings)

@@ -145,7 +145,7 @@ def check_dataset(path: Path | str, progress: Progress = SILENT, published: Publ
             tables.findings.append(Finding("label 0", folder / "index.csv", message, blocks=False, harmless=True))
     release = recognise_release(len(rows), tables.concepts, rows[0].image_size) if rows else None
     known = published_pixels(release) if published is None else published
-    compared, agreed = _compare_published(tables, sums.area.sum(axis=0), known)
+    compared, agreed = compare_published(tables, sums.area.sum(axis=0), known)
     return Checkup(
         folder=folder,
         findings=tuple(tables.findings),
@@ -357,7 +357,7 @@ class _Sums:
         }
 
 
-def _compare_published(tables: Tables, area: NDArray[np.int64], published: Published) -> tuple[int, int]:
+def compare_published(tables: Tables, area: NDArray[np.int64], published: Published) -> tuple[int, int]:
     """Compare pixels with published ones; returns how many were compared and how many agree."""
     if not published:
         return 0, 0

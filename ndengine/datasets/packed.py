@@ -1,6 +1,7 @@
 """A packed dataset: images, pixel codes and tables in one HDF5 file that is read at the speed of the disk.
 
-Layout, version 1; N images, R combinations of labels, E entries and L whole-image labels in the whole file:
+Layout, version 2 (FORMAT.md tells others of it); N images, R combinations of labels, E entries and L whole-image labels
+in the whole file:
 
 - ``images [N, ih, iw, 3]`` uint8 RGB and ``codes [N, H, W]``, both contiguous and uncompressed;
 - ``code_start``, ``entry_start`` and ``whole_start`` ``[N + 1]`` int64: where the part of an image starts;
@@ -8,11 +9,15 @@ Layout, version 1; N images, R combinations of labels, E entries and L whole-ima
 - ``entry_concept [E]``, ``entry_times [E]``, ``whole_concept [L]``, ``whole_times [L]`` as in
   :class:`ndkernels.labels.LabelBlock`;
 - ``image_names [N]``, ``splits [N]``, and ``tables/<file name>``: the bytes of the CSV tables;
-- attributes ``format``, ``version``, ``name``, ``source``, ``fingerprint`` and, written last, ``complete``.
+- ``checksums/``: see :mod:`ndengine.datasets.checksums`;
+- attributes ``format``, ``version``, ``name``, ``source``, ``fingerprint`` and, written last, ``checksum``.
+
+Whatever is read is compared with its checksum first.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -27,11 +32,26 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ndengine.datasets import Vocabulary, recognise_release
+from ndengine.datasets.checksums import (
+    BLOCK,
+    GROUP,
+    SEAL,
+    Manifest,
+    MismatchError,
+    attribute_text,
+    check_array,
+    check_attribute,
+    check_blocks,
+    check_rows,
+    read_manifest,
+)
 from ndengine.datasets.tables import read_vocabulary
-from ndengine.errors import DatasetError
+from ndengine.errors import DatasetError, UnusablePackError
+from ndengine.hdf5 import Trouble, find_trouble
+from ndengine.models.regular import is_irregular
 from ndkernels.labels import LabelBlock
 
-FORMAT, VERSION = "ndengine pack", 1
+FORMAT, VERSION = "ndengine pack", 2
 # Each ragged array, its type, and the array that says where an image's part of it starts.
 RAGGED: dict[str, tuple[type[np.generic], str]] = {
     "code_area": (np.int64, "code_start"),
@@ -42,10 +62,13 @@ RAGGED: dict[str, tuple[type[np.generic], str]] = {
     "whole_times": (np.uint8, "whole_start"),
 }
 STARTS = ("code_start", "entry_start", "whole_start")
-ARRAYS = ("images", "codes", *STARTS, *RAGGED, "image_names", "splits")
-# A call into HDF5 takes longer than reading these elements more: of a ragged array, and of an array of whole images.
-WINDOW = 1 << 16
-ROW_GAP = 4
+TEXTS = ("image_names", "splits")
+SUMMED = ("images", "codes", *RAGGED)  # arrays with a checksum for each row or block
+ARRAYS = (*SUMMED, *STARTS, *TEXTS)
+ROW_GAP = 4  # a call into HDF5 takes longer than reading these rows more
+GIVE = "give a folder in Broden's layout, or a file that `ndengine data pack` has made"
+# What h5py raises on damaged files, and what the readers of their contents do.
+DAMAGE = (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError, IndexError, OverflowError)
 
 
 class PackedDataset:
@@ -73,49 +96,70 @@ class PackedDataset:
 
     Raises
     ------
+    UnusablePackError
+        If the file is damaged, unfinished or of an older format.
     DatasetError
-        If the file is missing, is no pack, is unfinished or is damaged.
+        If it is missing, is no pack, is open in another program, or is of a newer format.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._identity: tuple[int, int] | None = None
+        if is_irregular(self.path):
+            raise DatasetError(f"{self.path} is no file (a folder, a pipe or a device); {GIVE}.")
         try:
-            # Nobody writes to a finished pack, and locks fail on some network file systems.
-            self._file: Any = h5py.File(self.path, "r", locking=False)
+            self._file: Any = _open(self.path)
         except FileNotFoundError:
             raise DatasetError(f"{self.path} does not exist; make it with `ndengine data pack`.") from None
-        except OSError:
-            raise DatasetError(
-                f"{self.path} is no HDF5 file, or a truncated one; give a folder in Broden's layout, or a file that "
-                "`ndengine data pack` has made."
-            ) from None
-        self._raw = self.path.open("rb", buffering=0)
+        except OSError as error:
+            trouble, text = find_trouble(self.path, error)
+            if trouble is not Trouble.DAMAGED:
+                raise DatasetError(f"{self.path} {text}.") from None
+            raise self._unusable(f"is no HDF5 file, or a truncated one; {GIVE}") from None
+        # The same open file, whatever happens to its name meanwhile.
+        self._raw = io.FileIO(os.dup(self._file.id.get_vfd_handle()), "rb")
+        state = os.fstat(self._raw.fileno())
+        self._identity = state.st_dev, state.st_ino
         try:
             self._open()
-        except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError):
+        except DAMAGE as error:
             self.close()
-            raise self._damage("has arrays that are damaged or do not go together") from None
+            trouble, text = find_trouble(self.path, error)
+            if trouble is not Trouble.DAMAGED:
+                raise DatasetError(f"{self.path} {text}.") from None
+            what = f": {error}" if isinstance(error, MismatchError) else ""
+            raise self._damage(f"has arrays that are damaged or do not go together{what}") from None
         except DatasetError:
             self.close()
             raise
 
     def _open(self) -> None:
         attrs = self._file.attrs
-        if attrs.get("format") != FORMAT:
-            raise DatasetError(f"{self.path} is an HDF5 file but no packed dataset; give a pack or a folder.")
-        if attrs.get("version") != VERSION:
+        # `in` tells what is there from what can't be read, `get` does not.
+        if "format" not in attrs or attribute_text(self._file, "format") != FORMAT:
+            raise DatasetError(f"{self.path} is an HDF5 file but no packed dataset; {GIVE}.")
+        version = int(attrs["version"])
+        if version > VERSION:
             raise DatasetError(
-                f"{self.path} has version {attrs.get('version')} of the pack format where this program reads "
-                f"{VERSION}; delete it and pack the dataset again with `ndengine data pack`."
+                f"{self.path} has version {version} of the pack format where this program reads {VERSION}: it was "
+                "written by a newer version of ndengine; update this one, or choose another --cache."
             )
-        if not attrs.get("complete", False):
+        if version < VERSION:
+            raise self._unusable(
+                f"has version {version} of the pack format, without checksums, where this program reads {VERSION}; "
+                f"pack the dataset again with `ndengine data pack {attribute_text(self._file, 'source')}`",
+                older=True,
+            )
+        if SEAL not in attrs:
             raise self._damage("was not finished")
+        manifest = read_manifest(self._file)
         self._arrays: dict[str, Any] = {name: self._file[name] for name in ARRAYS}
+        self._sums: dict[str, NDArray[np.uint64]] = {name: self._file[f"{GROUP}/{name}"][:] for name in SUMMED}
+        self._check(manifest)
         self._places = {name: _place(self._arrays[name]) for name in ("images", "codes")}
-        self.name, self.source, self.fingerprint = (str(attrs[key]) for key in ("name", "source", "fingerprint"))
-        self.image_names: list[str] = list(self._arrays["image_names"].asstr()[:])
-        self.splits: list[str] = list(self._arrays["splits"].asstr()[:])
+        self.image_names: list[str] = list(self._arrays["image_names"].asstr(errors="surrogateescape")[:])
+        self.splits: list[str] = list(self._arrays["splits"].asstr(errors="surrogateescape")[:])
         self.tables: dict[str, bytes] = {n: d[:].tobytes() for n, d in self._file["tables"].items()}
         self.vocabulary: Vocabulary = read_vocabulary(self.tables, self.path)
         (_, ih, iw, _), (_, height, width) = self._arrays["images"].shape, self._arrays["codes"].shape
@@ -130,6 +174,18 @@ class PackedDataset:
             len(start) != images + 1 or start[0] != 0 or (np.diff(start) < 0).any() for start in self._starts.values()
         ):
             raise ValueError("lengths")
+
+    def _check(self, manifest: Manifest) -> None:
+        """See that all but the images, the codes and the ragged arrays is what was written."""
+        for name in ("format", "version"):
+            check_attribute(self._file, name, manifest)
+        self.name, self.source, self.fingerprint = (
+            check_attribute(self._file, name, manifest) for name in ("name", "source", "fingerprint")
+        )
+        for name in ARRAYS:
+            check_array(self._file, name, manifest, self._sums.get(name))
+        for name in self._file["tables"]:
+            check_array(self._file, f"tables/{name}", manifest)
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -229,6 +285,10 @@ class PackedDataset:
                 span = np.empty((last - first, *data.shape[1:]), data.dtype)
                 self._read(data, span, np.s_[first:last], np.s_[:])
                 rows[start:stop] = span[chosen[start:stop] - first]
+        wrong = check_rows(rows, self._sums[name][chosen])
+        if wrong is not None:
+            what = "pixels" if name == "images" else "labels"
+            raise self._damage(f"holds damaged {what} of the image {self.image_names[chosen[wrong]]}")
         return rows
 
     def _read_bytes(self, rows: NDArray[Any], place: int) -> None:
@@ -240,8 +300,8 @@ class PackedDataset:
                 if count == 0:
                     raise OSError("the file ends before its time")
                 left, place = left[count:], place + count
-        except OSError:
-            raise self._damage("can't be read through") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def _parts(self, name: str, chosen: NDArray[np.int64]) -> NDArray[Any]:
         """The parts of a ragged array that belong to the chosen images, end to end."""
@@ -254,11 +314,17 @@ class PackedDataset:
         return np.concatenate(parts)
 
     def _span(self, name: str, data: Any, begin: int, end: int) -> NDArray[Any]:
-        """A piece of a ragged array: of what was read last, where that has it, or read with a window behind it."""
+        """A piece of a ragged array: of what was read last, where that has it, or of the blocks that it lies in."""
         start, window = self._windows.get(name, (0, np.empty(0, data.dtype)))
         if not start <= begin <= end <= start + len(window):
-            start, window = begin, np.empty(min(max(end, begin + WINDOW), len(data)) - begin, data.dtype)
+            first, last = begin // BLOCK, -(-end // BLOCK)
+            start = first * BLOCK
+            window = np.empty(min(last * BLOCK, len(data)) - start, data.dtype)
             self._read(data, window, np.s_[start : start + len(window)], np.s_[:])
+            try:
+                check_blocks(name, window, self._sums[name][first:last])
+            except MismatchError as error:
+                raise self._damage(f"holds damaged labels: {error}") from None
             self._windows[name] = start, window  # in one piece, whatever other threads do
         return window[begin - start : end - start]
 
@@ -266,11 +332,33 @@ class PackedDataset:
         try:
             with self._lock:
                 data.read_direct(out, source, target)
-        except OSError:
-            raise self._damage("can't be read through") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
 
-    def _damage(self, what: str) -> DatasetError:
-        return DatasetError(f"{self.path} {what}; delete it and pack the dataset again with `ndengine data pack`.")
+    def _unreadable(self, error: OSError) -> DatasetError:
+        damage = self._damage("can't be read through")
+        # A disk or a network that fails need not do so again: that alone is no reason to give the file up.
+        return DatasetError(str(damage)) if error.errno else damage
+
+    def _damage(self, what: str) -> UnusablePackError:
+        return self._unusable(
+            f"{what}; delete it and pack the dataset again with `ndengine data pack` (in the cache, the next run does)"
+        )
+
+    def _unusable(self, what: str, *, older: bool = False) -> UnusablePackError:
+        error = UnusablePackError(f"{self.path} {what}.")
+        error.path, error.identity, error.older = self.path, self._identity, older
+        return error
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        # Nobody writes to a finished pack, and locks fail on some network file systems.
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # this process has it open already, and HDF5 wants both alike
 
 
 def _place(data: Any) -> int | None:

@@ -293,6 +293,40 @@ def test_a_corrupt_pack_in_the_cache_is_made_again(invoke: Invoke, arguments: li
     assert "Packing again" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["images", "codes", "entry_concept", "code_area"])
+def test_a_changed_byte_of_a_pack(
+    fails: Fails, invoke: Invoke, arguments: list[str], broden: Path, tmp_path: Path, name: str
+) -> None:
+    """In the cache the run packs again, and gives the same counts; a pack of the user's is the user's."""
+
+    def spoil(pack: Path) -> None:
+        with h5py.File(pack, "r+") as file:
+            array = file[name][()]
+            array.reshape(-1)[5] ^= 16
+            file[name][...] = array
+
+    assert invoke(*arguments, "--out", tmp_path / "first").exit_code == 0
+    (pack,) = (tmp_path / "cache").glob("tiny-*.h5")
+    whole = pack.read_bytes()
+    spoil(pack)
+    done = invoke(*arguments, "--out", tmp_path / "second")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("Packing again") == 1
+    assert f"{pack} holds damaged " in done.stderr
+    for file in ("counts.h5", "examples.h5"):
+        first, second = (tmp_path / out / "relu2" / file for out in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+    assert invoke("data", "check", pack, "-q").exit_code == 0
+    mine = tmp_path / "mine.h5"
+    mine.write_bytes(whole)
+    spoil(mine)
+    before = mine.read_bytes()
+    message = fails(*arguments, "--data", mine, "--out", tmp_path / "third")
+    assert message.startswith(f"{mine} holds damaged ")
+    assert "delete it and pack the dataset again" in message
+    assert mine.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["result.json", "relu2/counts.h5", "relu2/examples.h5", "images.csv"])
 def test_a_corrupt_result(fails: Fails, invoke: Invoke, arguments: list[str], tmp_path: Path, name: str) -> None:
     out = tmp_path / "done"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -142,6 +143,25 @@ def test_check_quiet_tells_by_its_exit_code_alone(invoke: Invoke, broden: Path) 
     spoil(broden, images=1)
     done = invoke("data", "check", broden, "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_check_takes_a_pack(invoke: Invoke, broden: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "tiny.h5"
+    assert invoke("data", "pack", broden, "--out", pack).exit_code == 0
+    share = json.loads(invoke("data", "check", pack, "--json").stdout)["share_of_pixels_unlabelled"]
+    done = invoke("data", "check", pack)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        f"{pack}: 12 images, {share:.1%} of pixels unlabelled",
+        "A run accepts this dataset.",
+    ]
+    with h5py.File(pack, "r+") as file:
+        file["images"][4, 0, 0, 0] ^= 1
+    done = invoke("data", "check", pack, "-q", "--json")
+    assert (done.exit_code, done.stderr) == (1, "")
+    record = json.loads(done.stdout)
+    assert [(f["kind"], f["blocks"]) for f in record["findings"]] == [("damage", True)]
+    assert "pixels of the image 004.png" in record["findings"][0]["message"]
 
 
 def test_check_needs_a_folder(fails: Callable[..., str], tmp_path: Path) -> None:

@@ -24,14 +24,9 @@ from tinybroden import edit, make_broden
 
 from ndengine.datasets import pack as packing
 from ndengine.datasets.broden import BrodenFolder
-from ndengine.datasets.pack import (
-    PackedDataset,
-    cache_entries,
-    cached_pack,
-    clear_cache,
-    pack_dataset,
-)
+from ndengine.datasets.pack import PackedDataset, cache_entries, cached_pack, clear_cache, pack_dataset
 from ndengine.errors import DatasetError
+from ndengine.hdf5 import create_hdf5
 from ndkernels.labels import encode_labels, tensors
 
 
@@ -110,14 +105,15 @@ def test_any_ascending_images(pack: PackedDataset, folder: Path, indices: list[i
     same(pack, np.array(indices, np.int64), BrodenFolder(folder))
 
 
-@pytest.mark.parametrize("window", [1, 7, 1 << 16])
-def test_whatever_was_read_before(
-    pack: PackedDataset, folder: Path, monkeypatch: pytest.MonkeyPatch, window: int
-) -> None:
-    monkeypatch.setattr("ndengine.datasets.packed.WINDOW", window)
+@pytest.mark.parametrize("block", [1, 7, 100, 1 << 16])
+def test_whatever_was_read_before(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("ndengine.datasets.packed.BLOCK", block)
+    monkeypatch.setattr("ndengine.datasets.checksums.BLOCK", block)
     source = BrodenFolder(folder)
-    for indices in ([0, 2, 3, 9, 10, 44], [44, 45], [68, 69], [1], [0, 1, 2], list(range(70)), [3]):
-        same(pack, indices, source)
+    with pack_dataset(source, tmp_path / "blocks.h5") as pack:
+        assert len(pack._sums["entry_concept"]) == -(-len(pack._arrays["entry_concept"]) // block)
+        for indices in ([0, 2, 3, 9, 10, 44], [44, 45], [68, 69], [1], [0, 1, 2], list(range(70)), [3]):
+            same(pack, indices, source)
 
 
 def test_several_threads_read_each_what_it_asked_for(pack: PackedDataset, folder: Path) -> None:
@@ -199,18 +195,21 @@ def test_a_full_disk_on_the_way(
         if len(calls) > 8:
             raise error
 
-    monkeypatch.setattr(packing, "_append", fail)
+    monkeypatch.setattr("ndengine.datasets.pack_writer._append", fail)
     with pytest.raises(DatasetError, match=r"out can't take the pack .*the disk is full.*--cache"):
         pack_dataset(BrodenFolder(folder), tmp_path / "out" / "tiny.h5")
     assert os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_that_takes_nothing(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.h5.part").symlink_to("/dev/full")
+def test_a_disk_that_takes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, libver: tuple[str, str]) -> Any:
+        return create_hdf5(Path("/dev/full"), libver)
+
+    monkeypatch.setattr("ndengine.datasets.pack_writer.create_hdf5", full)
     with pytest.raises(DatasetError, match="can't take the pack"):
-        pack_dataset(BrodenFolder(folder), tmp_path / "tiny.h5")
-    assert not (tmp_path / "tiny.h5").exists()
+        pack_dataset(BrodenFolder(folder), tmp_path / "out" / "tiny.h5")
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_a_folder_that_is_a_file(folder: Path, tmp_path: Path) -> None:
@@ -224,15 +223,15 @@ def test_a_folder_that_is_a_file(folder: Path, tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from ndengine.datasets import pack
-append, calls = pack._append, []
+from ndengine.datasets import pack, pack_writer
+append, calls = pack_writer._append, []
 def slow(data, array):
     append(data, array)
     calls.append(1)
     if len(calls) == 8:
         print("writing", flush=True)
         time.sleep(60)
-pack._append = slow
+pack_writer._append = slow
 pack.cached_pack(sys.argv[1], Path(sys.argv[2]))
 """
 
