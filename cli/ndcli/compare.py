@@ -62,7 +62,11 @@ def default_folder(folders: Sequence[Path]) -> Path:
     from ndengine.result_record import RECORD
 
     alone = len(folders) == 1 and not (folders[0] / RECORD).exists()
-    return folders[0] / "compare" if alone else Path("compare")
+    if not alone:
+        return Path("compare")
+    from ndengine.inside import refuse_way_out
+
+    return refuse_way_out(folders[0], "compare", writing=True)  # nobody named it: it may lead anywhere
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
