@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,5 +26,8 @@ def take_lock(path: Path, timeout: float = 0.0) -> FileLock:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ResultError(f"{path} should be a lock, an empty file, and is something else; remove it.")
     lock = FileLock(path)
-    lock.acquire(timeout=timeout)
+    try:
+        lock.acquire(timeout=timeout)
+    except NotImplementedError:  # of a file system without locks
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path)) from None
     return lock

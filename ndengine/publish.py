@@ -69,6 +69,11 @@ def publish(out: Path, remove: Collection[str], unlink: Collection[str]) -> None
     _apply(out, journal)
 
 
+def holds_result(folder: Path) -> bool:
+    """Whether a folder has a result, or one that is about to take its place."""
+    return (folder / RECORD).exists() or os.path.lexists(folder / UNFINISHED / JOURNAL)
+
+
 def finish_publishing(folder: Path) -> None:
     """Carry to its end what a run was killed in the middle of; without that, do nothing.
 

@@ -59,9 +59,9 @@ def compare(
 
 def default_folder(folders: Sequence[Path]) -> Path:
     """Name the folder of a comparison that no ``--out`` names."""
-    from ndengine.result_record import RECORD
+    from ndengine.publish import holds_result
 
-    alone = len(folders) == 1 and not (folders[0] / RECORD).exists()
+    alone = len(folders) == 1 and not holds_result(folders[0])
     if not alone:
         return Path("compare")
     from ndengine.inside import refuse_way_out
