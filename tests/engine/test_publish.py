@@ -20,6 +20,7 @@ from ndengine.errors import ResultError
 from ndengine.progress import Silent
 from ndengine.report import write_report
 from ndengine.result import Dissection, load
+from ndengine.result_files import sha256
 from ndengine.result_record import read_record
 from ndengine.workspace import claim
 from tests.records import age_record, edit_record
@@ -87,6 +88,17 @@ def forked(action: Callable[[], object], out: Path, kill_at: int) -> bool:
         os._exit(1)
 
 
+def fits_its_record(folder: Path) -> bool:
+    """Whether all files are those of ``result.json``, if there is one: other programs read them as they lie there."""
+    if not (folder / "result.json").exists():
+        return True
+    record = json.loads((folder / "result.json").read_text())
+    sums = {
+        f"{layer['folder']}/{name}": digest for layer in record["layers"] for name, digest in layer["sha256"].items()
+    }
+    return all(sha256(folder / name) == digest for name, digest in {**record["sha256"], **sums}.items())
+
+
 def publish(out: Path) -> None:
     with claim(out) as workspace:
         workspace.publish()
@@ -99,6 +111,7 @@ def test_a_kill_leaves_the_old_or_the_new_result_whole(out: Path, tmp_path: Path
     while not ended:
         shutil.copytree(out, tmp_path / "try")
         ended = forked(lambda: publish(tmp_path / "try"), tmp_path / "try", kill_at)
+        assert fits_its_record(tmp_path / "try")
         found = load(tmp_path / "try")
         is_new = same(replace(found, folder=out), new)
         assert is_new or same(replace(found, folder=out), old)
