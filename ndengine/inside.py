@@ -53,7 +53,7 @@ def refuse_way_out(folder: Path, path: str, *, writing: bool = False) -> Path:
     place, home = folder, os.path.realpath(folder)
     for part in PurePosixPath(path).parts:
         place = place / part
-        if not place.is_symlink():
+        if not os.path.islink(place):
             continue
         if writing:
             raise ResultError(

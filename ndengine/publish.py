@@ -71,7 +71,7 @@ def publish(out: Path, remove: Collection[str], unlink: Collection[str]) -> None
 
 def holds_result(folder: Path) -> bool:
     """Whether a folder has a result, or one that is about to take its place."""
-    return (folder / RECORD).exists() or os.path.lexists(folder / UNFINISHED / JOURNAL)
+    return os.path.exists(folder / RECORD) or os.path.lexists(folder / UNFINISHED / JOURNAL)
 
 
 def finish_publishing(folder: Path) -> None:

@@ -315,6 +315,6 @@ def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray
 
 
 def _give_up(path: Path, temporary: Path, error: Exception) -> NoReturn:
-    if temporary.is_file():
+    if os.path.isfile(temporary):  # of a name that no disk takes, Path's own methods raise
         temporary.unlink()
     raise ResultError(cannot_write(path, error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -111,7 +112,7 @@ def read_record(folder: Path) -> ResultRecord:
         If the folder is missing, its run has not finished, or the file is damaged, changed or of another version.
     """
     path = folder / RECORD
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ResultError(f"{folder} is no folder; name the --out of a finished run.")
     finish_publishing(folder)
     if not path.exists():

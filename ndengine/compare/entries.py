@@ -156,7 +156,7 @@ def find_results(folders: Sequence[Path]) -> tuple[list[Found], str, list[str]]:
     titles: list[str] = []
     missing: list[str] = []
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ResultError(f"{folder} is no folder; name the --out of finished runs or of a series.")
         try:
             here = list(_results_in(folder, DEPTH, titles, missing, named=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,9 +23,9 @@ VERSION = 1
 
 def refuse_strangers(folder: Path) -> None:
     """Raise ResultError if a folder holds something else than a comparison."""
-    if folder.exists() and not folder.is_dir():
-        raise ResultError(f"{folder} is a file; choose another --out.")
     try:
+        if os.path.exists(folder) and not folder.is_dir():
+            raise ResultError(f"{folder} is a file; choose another --out.")
         if folder.is_dir() and any(folder.iterdir()) and not _is_comparison(folder):
             raise ResultError(f"{folder} is not empty and holds no comparison; choose another --out.")
     except OSError as error:
