@@ -29,11 +29,12 @@ from ndengine.devices import (
 from ndengine.errors import SpoolError
 from ndengine.models.layers import Layer
 from ndengine.nonfinite import naming_non_finite
+from ndengine.owned import ACTIVATIONS, files_to_come
 from ndengine.plan import Run, plan_run
 from ndengine.probe import Probe, read_batches
 from ndengine.progress import SILENT, Progress
 from ndengine.report import write_report
-from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_layer, write_result
+from ndengine.result import Dissection, LayerResult, load, write_layer, write_result
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
@@ -95,6 +96,7 @@ def dissect_network(
             refuse_other_settings(settings, out)
             workspace.sweep()
             return _show_again(settings, out, progress)
+        workspace.refuse_reading_only()
         device = take_device(settings, clock, profile, progress)
         with clock.stage("data"):
             dataset = open_dataset(settings.data, cache, progress)
@@ -104,6 +106,10 @@ def dissect_network(
                 compile_kernels(run, progress)
             if not overwrite:
                 refuse_other_spools(run, workspace)
+            units = {folder: layer.shape[0] for layer, folder in run.homes}
+            files = files_to_come(units, dense=settings.spool == "dense")
+            for note in workspace.refuse_strangers(files, overwrite=overwrite):
+                progress.note(note)
             # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
             workspace.prepare(afresh=overwrite and not workspace.finished)
             rotations = make_rotations(run, clock, progress)
@@ -124,9 +130,10 @@ def dissect_network(
             known = {**run.provenance(clock, *facts), "finished": dissection.provenance["finished"]}
             with clock.stage("result"):
                 write_result(run.dissection(workspace.staging, layers, known))
-                workspace.publish([folder for _, folder in run.homes])
-                dissection = load(out)
-    return replace(dissection, provenance={**dissection.provenance, **clock.record()}, computed=True)
+                dissection = load(workspace.staging)  # before the old result goes: what the disk has is right
+                workspace.publish()
+    whole = {**dissection.provenance, **clock.record()}
+    return replace(dissection, folder=out, provenance=whole, computed=True)
 
 
 def take_device(settings: Settings, clock: Clock, profile: bool, progress: Progress) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
-from ndengine.errors import ResultError
+from ndengine.errors import ResultError, SettingsError
+from ndengine.inside import refuse_way_out
+from ndengine.owned import ACTIVATIONS, UNITS
 from ndengine.result_files import (
     AGAIN,
     COUNTS,
@@ -28,7 +31,16 @@ from ndengine.result_files import (
     write_examples,
     write_images,
 )
-from ndengine.result_record import RECORD, FieldAxis, LayerRecord, ResultRecord, read_record, write_record
+from ndengine.result_record import (
+    RECORD,
+    REPORT,
+    RESERVED,
+    FieldAxis,
+    LayerRecord,
+    ResultRecord,
+    read_record,
+    write_record,
+)
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.tally import Counts
 from ndengine.units_table import UnitsTable, make_units_table, write_units_csv
@@ -36,8 +48,7 @@ from ndengine.units_table import UnitsTable, make_units_table, write_units_csv
 if TYPE_CHECKING:
     import pandas as pd
 
-UNITS = "units.csv"
-ACTIVATIONS = "activations.h5"  # of a dense spool, which writes it
+QUICK = 1 << 30  # bytes; activations of more are not looked at by `load`, which does not need them
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +186,10 @@ class Dissection:
 
 def layer_folders(names: Sequence[str]) -> list[str]:
     """A folder name for each layer: its own name where a file system takes it, and no two alike."""
-    taken = {"report", "unfinished", RECORD, IMAGES}
+    taken = set(RESERVED)
     folders = []
     for name in names:
-        stem = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip(".")[:100] or "layer"
+        stem = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip(".")[:100].rstrip(".") or "layer"
         folder, copy = stem, 2
         while folder.lower() in taken:  # some file systems take conv1 and Conv1 for one
             folder, copy = f"{stem}-{copy}", copy + 1
@@ -202,9 +213,9 @@ def write_layer(folder: Path, layer: LayerResult, vocabulary: Vocabulary) -> Non
 
 
 def write_result(dissection: Dissection) -> None:
-    """Write ``images.csv``, then ``result.json``, which makes the result a finished one.
+    """Write ``images.csv``, then ``result.json``, which makes the result a finished one and names all its files.
 
-    The layers must have been written with :func:`write_layer`.
+    The layers must have been written with :func:`write_layer`, and the report if there is one.
 
     Raises
     ------
@@ -222,7 +233,11 @@ def write_result(dissection: Dissection) -> None:
             geometry=layer.geometry,
             field=layer.field,
             summary=layer.summary,
-            sha256={name: sha256(folder / layer.folder / name) for name in (COUNTS, EXAMPLES)},
+            sha256={
+                name: sha256(folder / layer.folder / name)
+                for name in (COUNTS, EXAMPLES, UNITS, ACTIVATIONS)
+                if name != ACTIVATIONS or (folder / layer.folder / name).exists()
+            },
         )
         for layer in dissection.layers.values()
     )
@@ -237,36 +252,20 @@ def write_result(dissection: Dissection) -> None:
             images=len(dissection.image_names),
             sha256={IMAGES: sha256(folder / IMAGES)},
             layers=layers,
+            report=_files_below(folder / REPORT),
         ),
     )
 
 
-def discard_result(folder: Path) -> None:
-    """Remove a result's files, ``result.json`` first, so that what is left is never taken for a result.
-
-    Only files that a run writes are removed; the report and anything else in the folder stays.
-
-    Raises
-    ------
-    ResultError
-        If a file can't be removed.
-    """
-    try:
-        for path in (folder / RECORD, folder / IMAGES):
-            path.unlink(missing_ok=True)
-        for home in {path.parent for path in folder.glob(f"*/{COUNTS}")}:
-            for name in (UNITS, EXAMPLES, ACTIVATIONS, COUNTS):
-                (home / name).unlink(missing_ok=True)
-            if not any(home.iterdir()):
-                home.rmdir()
-    except OSError as error:
-        raise ResultError(f"{folder} can't be cleared ({error}); remove it or choose another --out.") from None
+def _files_below(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
 
 
 def load(folder: Path | str) -> Dissection:
-    """Read a finished result and check that its parts belong together.
+    """Read a finished result and check that its parts belong together, and that none has changed.
 
-    Scores and summaries are computed anew from the counts and compared with the recorded ones.
+    Every file is compared with its checksum, but for kept activations of more than a gigabyte. Scores and summaries
+    are computed anew from the counts and compared with the recorded ones. Nothing outside of the folder is read.
 
     Raises
     ------
@@ -275,7 +274,7 @@ def load(folder: Path | str) -> Dissection:
     """
     folder = Path(folder)
     record = read_record(folder)
-    _verify(folder, record.sha256)
+    _verify(folder, "", record.sha256)
     names, splits = read_images(folder / IMAGES)
     if len(names) != record.images or not record.layers:
         raise ResultError(f"{folder / RECORD} does not fit {IMAGES} or names no layer; {AGAIN}.")
@@ -304,9 +303,9 @@ def load(folder: Path | str) -> Dissection:
 
 
 def _read_layer(folder: Path, record: ResultRecord, found: LayerRecord) -> tuple[LayerResult, Vocabulary]:
-    home = folder / found.folder
-    _verify(home, found.sha256)
-    counts, dead, vocabulary = read_counts(home / COUNTS)
+    home = refuse_way_out(folder, found.folder)
+    _verify(folder, f"{found.folder}/", found.sha256)
+    counts, dead, vocabulary = read_counts(home / COUNTS, found.summary.units)
     examples = read_examples(home / EXAMPLES, len(dead), record.images, record.label_size)
     try:
         scores = score_units(
@@ -318,8 +317,8 @@ def _read_layer(folder: Path, record: ResultRecord, found: LayerRecord) -> tuple
             categories=record.settings["categories"],
             dead=dead,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{folder / RECORD} has no usable settings ({error!r}); {AGAIN}.") from None
+    except SettingsError as error:
+        raise ResultError(f"{folder / RECORD} is damaged ({str(error).rstrip('.')}); {AGAIN}.") from None
     summary = summarise(
         scores,
         vocabulary.categories,
@@ -349,10 +348,17 @@ def _read_layer(folder: Path, record: ResultRecord, found: LayerRecord) -> tuple
     return layer, vocabulary
 
 
-def _verify(folder: Path, sums: Mapping[str, str]) -> None:
+def _verify(folder: Path, home: str, sums: Mapping[str, str]) -> None:
+    """Compare files with their checksums; those that are read are read in any case."""
+    needed = (COUNTS, EXAMPLES) if home else (IMAGES,)
+    if missing := [name for name in needed if name not in sums]:
+        raise ResultError(f"{folder / RECORD} has no checksum of {home}{missing[0]}; {AGAIN}.")
     for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise ResultError(f"{folder / name} has changed since the run ended; restore it, or {AGAIN}.")
+        path = refuse_way_out(folder, f"{home}{name}")
+        if name == ACTIVATIONS and path.is_file() and os.path.getsize(path) > QUICK:
+            continue
+        if sha256(path) != expected:
+            raise ResultError(f"{path} has changed since the run ended; restore it, or {AGAIN}.")
 
 
 def _same(one: Vocabulary, other: Vocabulary) -> bool:

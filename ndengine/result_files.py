@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
 from ndengine.hdf5 import Trouble, create_hdf5, find_trouble, text_array
+from ndengine.inside import irregular
+from ndengine.refusals import cannot_write, reason_of
 from ndengine.tally import Counts
 
 COUNTS = "counts.h5"
@@ -26,6 +29,7 @@ EXAMPLES = "examples.h5"
 IMAGES = "images.csv"
 VERSION = 1
 CHUNK_BYTES = 1 << 18  # of an array, before it is compressed
+MOST_COUNTED = 2**61  # two of them can be added
 
 AGAIN = "run the dissection again with --overwrite"
 
@@ -70,18 +74,19 @@ def write_counts(path: Path, counts: Counts, dead: NDArray[np.bool_], vocabulary
         _put(file, "concept_primary", vocabulary.primary)
 
 
-def read_counts(path: Path) -> tuple[Counts, NDArray[np.bool_], Vocabulary]:
-    """Read ``counts.h5`` of a layer: its counts, its dead units and the vocabulary.
+def read_counts(path: Path, units: int) -> tuple[Counts, NDArray[np.bool_], Vocabulary]:
+    """Read ``counts.h5`` of a layer of U units: its counts, dead units and the vocabulary.
 
     Raises
     ------
     ResultError
-        If the file is missing, damaged or of another format.
+        If the file is missing, damaged or of another format, or has another number of units.
     """
     with _old_hdf5(path, "ndengine-counts") as file:
-        names = tuple(file["concept_names"].asstr()[()].tolist())
-        categories = tuple(file["categories"].asstr()[()].tolist())
-        units, concepts, kinds = len(file["threshold"]), len(names), len(categories)
+        names, categories = _take_texts(file, "concept_names"), _take_texts(file, "categories")
+        concepts, kinds = len(names), len(categories)
+        if len(set(categories)) < kinds or not all(categories):
+            raise ValueError("categories has a name twice, or an empty one")
         counts = Counts(
             threshold=_take(file, "threshold", np.float32, units),
             intersection=_take(file, "intersection", np.int64, units, concepts),
@@ -94,6 +99,7 @@ def read_counts(path: Path) -> tuple[Counts, NDArray[np.bool_], Vocabulary]:
         primary = _take(file, "concept_primary", np.int64, concepts)
         if concepts and not (primary.min() >= -1 and primary.max() < kinds):
             raise ValueError("concept_primary names a category that is not there")
+        _check_counts(counts)
     return counts, dead, Vocabulary(names=names, categories=categories, primary=primary)
 
 
@@ -120,7 +126,7 @@ def read_examples(path: Path, units: int, images: int, label_size: tuple[int, in
         If the file is missing, damaged or of another format, or does not fit the numbers given.
     """
     with _old_hdf5(path, "ndengine-examples") as file:
-        shown = file["top_images"].shape[-1]
+        shown = _dataset(file, "top_images").shape[-1]
         masks = (units, shown, label_size[0], -(-label_size[1] // 8))
         examples = Examples(
             top_images=_take(file, "top_images", np.int64, units, shown),
@@ -130,7 +136,21 @@ def read_examples(path: Path, units: int, images: int, label_size: tuple[int, in
         found = examples.top_images
         if found.size and not (found.min() >= -1 and found.max() < images):
             raise ValueError(f"top_images points outside the {images} images")
+        if not np.isfinite(examples.top_values).all():
+            raise ValueError("top_values is not finite")
     return examples
+
+
+def _check_counts(counts: Counts) -> None:
+    """See that counts can be counts: an edited file must not be scored as if it were."""
+    for name in ("intersection", "concept_area", "unit_area", "unit_area_all", "concept_images"):
+        array = getattr(counts, name)
+        if array.size and not (array.min() >= 0 and array.max() <= MOST_COUNTED):
+            raise ValueError(f"{name} holds what is no count")
+    if (counts.intersection > counts.concept_area).any():
+        raise ValueError("intersection is larger than concept_area")
+    if not np.isfinite(counts.threshold).all():
+        raise ValueError("threshold is not finite")
 
 
 def write_images(path: Path, names: Sequence[str], splits: Sequence[str]) -> None:
@@ -151,9 +171,12 @@ def read_images(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         If the file is missing or not such a table.
     """
     try:
+        refuse_irregular(path)
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file, strict=True)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise ResultError(f"{path} can't be read ({reason_of(error)}); {AGAIN}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ResultError(f"{path} can't be read ({error}); {AGAIN}.") from None
     if header != ["image", "split"] or any(len(row) != 2 for row in rows):
         raise ResultError(f"{path} is no list of images and splits; {AGAIN}.")
@@ -171,7 +194,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8", newline="") as file:  # anew: what lay there might be a link
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # the name must not outlive a power cut that the content did not
@@ -183,6 +207,23 @@ def write_text(path: Path, text: str) -> None:
         ) from None
     except OSError as error:
         _give_up(path, temporary, error)
+
+
+def json_text(content: Any) -> str:
+    """Strict JSON, laid out for people and with a line's end.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it holds what strict JSON can't: NaN, infinity or an object.
+    """
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def refuse_irregular(path: Path) -> None:
+    """Raise ResultError if a pipe, device, socket or folder lies where a file is to be read: it might never end."""
+    if what := irregular(path):
+        raise ResultError(f"{path} is {what}, not a file; restore it, or {AGAIN}.")
 
 
 def _printable(path: Path) -> str:
@@ -197,11 +238,12 @@ def sha256(path: Path) -> str:
     ResultError
         If the file is missing or unreadable.
     """
+    refuse_irregular(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ResultError(f"{path} can't be read ({error.strerror}); {AGAIN}.") from None
+        raise ResultError(f"{path} can't be read ({reason_of(error)}); {AGAIN}.") from None
 
 
 @contextmanager
@@ -209,6 +251,7 @@ def _new_hdf5(path: Path, form: str) -> Iterator[Any]:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
         with create_hdf5(temporary) as (file, _):
             file.attrs["format"], file.attrs["version"] = form, VERSION
             yield file
@@ -219,6 +262,7 @@ def _new_hdf5(path: Path, form: str) -> Iterator[Any]:
 
 @contextmanager
 def _old_hdf5(path: Path, form: str) -> Iterator[Any]:
+    refuse_irregular(path)
     try:
         with h5py.File(path, "r") as file:
             found = (file.attrs.get("format"), int(file.attrs.get("version", 0)))
@@ -227,7 +271,11 @@ def _old_hdf5(path: Path, form: str) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise ResultError(f"{path} is missing; {AGAIN}.") from None
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except ResultError:
+        raise
+    except MemoryError:
+        raise ResultError(f"{path} holds more than the memory can take; {AGAIN}.") from None
+    except Exception as error:  # what h5py raises of a file that was made or damaged on purpose, nobody can list
         trouble, text = find_trouble(path, error)
         if trouble is not Trouble.DAMAGED:
             raise ResultError(f"{path} {text}.") from None
@@ -245,14 +293,31 @@ def _put(file: Any, name: str, array: NDArray[Any]) -> None:
     file.create_dataset(name, data=array, **packing)
 
 
-def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+def _dataset(file: Any, name: str) -> Any:
+    """An array of this very file: HDF5 can also show pieces of other files as if they lay in one."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is missing or lies in another file")
     data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+        raise ValueError(f"{name} is no array of this file")
+    return data
+
+
+def _take_texts(file: Any, name: str) -> tuple[str, ...]:
+    data = _dataset(file, name)
+    if data.ndim != 1:
+        raise ValueError(f"{name} is no list of texts")
+    return tuple(data.asstr()[()].tolist())
+
+
+def _take(file: Any, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+    data = _dataset(file, name)
     if data.dtype != dtype or data.shape != shape:
         raise ValueError(f"{name} is {data.dtype} {list(data.shape)}, not {np.dtype(dtype)} {list(shape)}")
     return np.asarray(data[()])
 
 
 def _give_up(path: Path, temporary: Path, error: Exception) -> NoReturn:
-    if temporary.is_file():
+    if os.path.isfile(temporary):  # of a name that no disk takes, Path's own methods raise
         temporary.unlink()
-    raise ResultError(f"{path} can't be written ({error}); free some space or choose another --out.") from None
+    raise ResultError(cannot_write(path, error)) from None

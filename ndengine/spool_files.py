@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ndengine.errors import SpoolError, UnusableSpoolError
 from ndengine.hdf5 import CHECKED, create_hdf5
+from ndengine.refusals import cannot_write, reason_of
 from ndkernels.sieve import Survivors
 
 FORMAT = 1
@@ -53,9 +54,7 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either, by the call that meets it
-        raise SpoolError(
-            f"{path} can't be written ({_reason(error)}); free some space there, or choose another --out."
-        ) from error
+        raise SpoolError(cannot_write(path, error)) from error
 
 
 def write_segment(path: Path, survivors: Survivors, state: Mapping[str, NDArray[Any]], last_image: int) -> None:
@@ -123,7 +122,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
             yield file
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UnusableSpoolError(
-            f"{path} is damaged ({_reason(error)}); run again with --overwrite to start afresh."
+            f"{path} is damaged ({reason_of(error)}); run again with --overwrite to start afresh."
         ) from error
 
 
@@ -212,12 +211,6 @@ def claim_folder(folder: Path, key: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpoolError(f"{folder} can't be made ({_reason(error)}); choose another --out.") from error
+        raise SpoolError(cannot_write(folder, error)) from error
     with writing(path) as temporary:
         temporary.write_text(text)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return " ".join(str(error).split()) or type(error).__name__

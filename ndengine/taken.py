@@ -41,15 +41,15 @@ def changed_contents(settings: Settings, provenance: Mapping[str, Any]) -> list[
         If the dataset is damaged.
     """
     model, weights = Path(settings.model), Path(settings.weights)
-    known = provenance["model"]
+    known, dataset = provenance.get("model") or {}, provenance.get("dataset") or {}
     fingerprint = data_fingerprint(settings.data)
     definition = known.get("file_sha256")
     return [
         what
         for what, differs in (
-            ("data", fingerprint not in (None, provenance["dataset"]["fingerprint"])),
+            ("data", fingerprint not in (None, dataset.get("fingerprint"))),
             ("model", bool(definition) and model.is_file() and definition != hash_file(model)),
-            ("weights", weights.is_file() and known["weights_sha256"] != hash_file(weights)),
+            ("weights", weights.is_file() and known.get("weights_sha256") != hash_file(weights)),
         )
         if differs
     ]

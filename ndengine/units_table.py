@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
-from ndengine.result_files import write_text
+from ndengine.result_files import refuse_irregular, write_text
 from ndengine.score import Scores
 
 FIRST = ("unit", "category", "label", "score")
@@ -129,6 +129,7 @@ def read_units_csv(path: Path) -> UnitsTable:
         If the file is missing or not such a table.
     """
     try:
+        refuse_irregular(path)
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

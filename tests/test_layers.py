@@ -40,9 +40,14 @@ FOUNDATION = {
     "devices",
     "errors",
     "hdf5",
+    "inside",
+    "locks",
     "progress",
     "provenance",
+    "refusals",
     "settings",
+    "strict_json",
+    "visible",
 }  # any stage may import these
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
@@ -52,7 +57,7 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"threshold"},
     {"tally"},
     {"score"},
-    {"result", "result_files", "result_record", "units_table"},
+    {"owned", "publish", "result", "result_files", "result_record", "units_table"},
     {"taken", "workspace"},
     {"report"},
     {"compare"},

@@ -59,10 +59,14 @@ def compare(
 
 def default_folder(folders: Sequence[Path]) -> Path:
     """Name the folder of a comparison that no ``--out`` names."""
-    from ndengine.result_record import RECORD
+    from ndengine.publish import holds_result
 
-    alone = len(folders) == 1 and not (folders[0] / RECORD).exists()
-    return folders[0] / "compare" if alone else Path("compare")
+    alone = len(folders) == 1 and not holds_result(folders[0])
+    if not alone:
+        return Path("compare")
+    from ndengine.inside import refuse_way_out
+
+    return refuse_way_out(folders[0], "compare", writing=True)  # nobody named it: it may lead anywhere
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from ndcli import options
 from ndcli.progress import shown
-from ndcli.terminal import megabytes, print_json, print_table, say
+from ndcli.terminal import megabytes, print_json, print_table, say, say_bold
 
 if TYPE_CHECKING:
     from ndengine.datasets.check import Checkup
@@ -118,7 +118,7 @@ def info(path: str, cache: Path, as_json: bool, quiet: bool) -> None:
 
 def print_info(record: dict[str, Any]) -> None:
     """Print what a dataset holds: the facts in words, then its categories and its most frequent concepts."""
-    click.secho(f"{record['name']}: {record['images']:,} images, {record['concepts']:,} concepts", bold=True)
+    say_bold(f"{record['name']}: {record['images']:,} images, {record['concepts']:,} concepts")
     (height, width), (rows, columns) = record["image_size"], record["label_size"]
     splits = ", ".join(f"{images:,} {name or 'in no split'}" for name, images in record["splits"].items())
     for fact, value in (
@@ -169,7 +169,7 @@ def print_checkup(checkup: Checkup, cap: int) -> None:
         kinds = dict.fromkeys(f.kind for f in checkup.findings if f.blocks is refused)
         for kind in kinds:
             found = [f for f in checkup.findings if f.kind == kind and f.blocks is refused]
-            click.secho(f"{kind}: {len(found):,}{verdict}", bold=True)
+            say_bold(f"{kind}: {len(found):,}{verdict}")
             for finding in found[:cap]:
                 say(f"  {finding}")
             if len(found) > cap:

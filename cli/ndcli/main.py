@@ -16,7 +16,9 @@ from ndcli.report import report
 from ndcli.run import run
 from ndcli.show import show
 from ndcli.sweep import sweep
+from ndcli.terminal import say
 from ndengine.errors import NdengineError
+from ndengine.visible import visible
 
 INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
@@ -28,8 +30,11 @@ class Commands(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = visible(error.message)  # the words of a command line may be names of files
+            raise
         except NdengineError as error:
-            click.echo(f"Error: {error}", err=True)
+            say(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. The same command goes on from what had reached the disk.", err=True)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from ndcli import options
 from ndcli.progress import shown
-from ndcli.terminal import PIPED_WIDTH, print_json, print_table, say
+from ndcli.terminal import PIPED_WIDTH, print_json, print_table, say, say_bold
 from ndengine.models.zoo.row import FAMILIES
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if as_json:
         print_json(row.record(cache))
         return
-    click.secho(f"{row.name}: {row.architecture}", bold=True)
+    say_bold(f"{row.name}: {row.architecture}")
     for fact, value in facts(row, cache):
         say(f"  {fact}: {value}")
     if row.published:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ndcli.terminal import megabytes, print_table, say
+from ndengine.errors import ResultError
 from ndengine.settings import precision_of
 
 if TYPE_CHECKING:
@@ -42,9 +43,21 @@ NONE = "There is no profile: the ndengine that made this result took none. --ove
 def profile_record(dissection: Dissection) -> dict[str, Any] | None:
     """Work out the table, the memory and the bottleneck as plain JSON values; None where nothing was recorded."""
     facts = dissection.provenance
-    profile = facts.get("profile")
-    if profile is None:
+    if facts.get("profile") is None:
         return None
+    try:
+        return _profile_record(dissection)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if dissection.computed:
+            raise
+        raise ResultError(
+            f"{dissection.folder} has a damaged profile in its result.json ({error!r}); show it without --profile."
+        ) from None
+
+
+def _profile_record(dissection: Dissection) -> dict[str, Any]:
+    facts = dissection.provenance
+    profile = facts["profile"]
     rows = list(_rows(dissection))
     # Where a GPU was not waited for, stages end about where their work does, and parts do not.
     split = {row["stage"] for row in rows if row["part"]} if profile["true_borders"] else set()

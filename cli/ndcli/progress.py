@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import click
-
+from ndcli.terminal import say
 from ndengine.progress import SILENT, Progress
+from ndengine.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +46,7 @@ class Lines:
     @contextmanager
     def stage(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """Report a stage of ``total`` steps."""
-        click.echo(f"{title}: {total:,} {unit}", err=True)
+        say(f"{title}: {total:,} {unit}", err=True)
         start = said = time.monotonic()
         done = 0
         lock = Lock()  # a reader thread may advance a stage too
@@ -60,22 +60,22 @@ class Lines:
                     return
                 said = now
             left = (total - done) * (now - start) / done
-            click.echo(
+            say(
                 f"{title}: {done:,} of {total:,} {unit}, {done / (now - start):.1f}/s, {left:.0f} s left",
                 err=True,
             )
 
         yield advance
         seconds = max(time.monotonic() - start, 1e-9)
-        click.echo(f"{title}: done in {seconds:.1f} s ({done / seconds:,.1f} {unit}/s)", err=True)
+        say(f"{title}: done in {seconds:.1f} s ({done / seconds:,.1f} {unit}/s)", err=True)
 
     def heading(self, text: str) -> None:
         """Show which of several runs begins."""
-        click.echo(text, err=True)
+        say(text, err=True)
 
     def note(self, text: str) -> None:
         """Show one sentence."""
-        click.echo(f"Note: {text}", err=True)
+        say(f"Note: {text}", err=True)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _bars(console: Console) -> Iterator[Progress]:
 
         @contextmanager
         def stage(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-            task = bars.add_task(title, total=total, unit=unit)
+            task = bars.add_task(visible(title), total=total, unit=unit)
             yield lambda steps: bars.advance(task, steps)
 
         def heading(self, text: str) -> None:
@@ -109,10 +109,10 @@ def _bars(console: Console) -> Iterator[Progress]:
             for task in ended:
                 bars.remove_task(task.id)
             bars.refresh()
-            bars.console.print(Text(text, style="bold"), soft_wrap=True)
+            bars.console.print(Text(visible(text), style="bold"), soft_wrap=True)
 
         def note(self, text: str) -> None:
-            bars.console.print(Text.assemble(("Note: ", "yellow"), text), soft_wrap=True)
+            bars.console.print(Text.assemble(("Note: ", "yellow"), visible(text)), soft_wrap=True)
 
     bars = RichProgress(
         TextColumn("{task.description}", markup=False),

@@ -60,7 +60,7 @@ def unit_record(dissection: Dissection, layer: str | None, unit: int) -> dict[st
     SettingsError
         If the layer has no such unit.
     """
-    from ndengine.report.pictures import strip_name
+    from ndengine.owned import strip_name
     from ndengine.settings import rotation_label
     from ndengine.units_table import concept_name
 

@@ -18,8 +18,9 @@ from ndengine.datasets import Vocabulary
 from ndengine.errors import ResultError
 from ndengine.models.zoo.published import Published
 from ndengine.models.zoo.rows import find_row, published_for
+from ndengine.publish import holds_result
+from ndengine.refusals import reason_of
 from ndengine.result import Dissection, LayerResult
-from ndengine.result_record import RECORD
 from ndengine.score import Summary
 from ndengine.settings import rotation_of
 from ndengine.units_table import concept_name
@@ -155,9 +156,15 @@ def find_results(folders: Sequence[Path]) -> tuple[list[Found], str, list[str]]:
     titles: list[str] = []
     missing: list[str] = []
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ResultError(f"{folder} is no folder; name the --out of finished runs or of a series.")
-        here = list(_results_in(folder, DEPTH, titles, missing, named=True))
+        try:
+            here = list(_results_in(folder, DEPTH, titles, missing, named=True))
+        except OSError as error:
+            place = error.filename or folder
+            raise ResultError(
+                f"{place} can't be read ({reason_of(error)}); allow yourself to, or move it away."
+            ) from None
         if not here:
             raise ResultError(f"{folder} holds no finished result; name the --out of finished runs or of a series.")
         for one in here:
@@ -250,12 +257,12 @@ def _results_in(folder: Path, depth: int, titles: list[str], missing: list[str],
 
     Titles of the series that are met, and the names of their runs without a result, are added to the lists.
     """
-    if (folder / RECORD).exists():
+    if holds_result(folder):
         yield Found(folder, None, named)
     elif series := read_series_record(folder):
         titles.append(series[0])
         for member in series[1]:
-            if (folder / member.name / RECORD).exists():
+            if holds_result(folder / member.name):
                 yield Found(folder / member.name, member, False)
             else:
                 missing.append(member.name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ndengine.compare.comparison import Cell, Comparison
 from ndengine.errors import ResultError
-from ndengine.result_files import write_text
+from ndengine.refusals import cannot_write
+from ndengine.result_files import json_text, write_text
+from ndengine.strict_json import read_json
 
 RECORD = "compare.json"
 TABLE = "compare.csv"
@@ -21,10 +23,21 @@ VERSION = 1
 
 def refuse_strangers(folder: Path) -> None:
     """Raise ResultError if a folder holds something else than a comparison."""
-    if folder.exists() and not folder.is_dir():
-        raise ResultError(f"{folder} is a file; choose another --out.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).exists():
-        raise ResultError(f"{folder} is not empty and holds no comparison; choose another --out.")
+    try:
+        if os.path.exists(folder) and not folder.is_dir():
+            raise ResultError(f"{folder} is a file; choose another --out.")
+        if folder.is_dir() and any(folder.iterdir()) and not _is_comparison(folder):
+            raise ResultError(f"{folder} is not empty and holds no comparison; choose another --out.")
+    except OSError as error:
+        raise ResultError(cannot_write(folder, error)) from None
+
+
+def _is_comparison(folder: Path) -> bool:
+    try:
+        content = read_json(folder / RECORD)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def write_files(comparison: Comparison, folder: Path) -> None:
@@ -36,7 +49,7 @@ def write_files(comparison: Comparison, folder: Path) -> None:
         If a file can't be written.
     """
     content = {"format": FORMAT, "version": VERSION, **comparison.record()}
-    write_text(folder / RECORD, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(folder / RECORD, json_text(content))
     write_text(folder / TABLE, _csv(comparison.table()))
     write_text(folder / CHANGES, _csv(comparison.changed_units()))
 

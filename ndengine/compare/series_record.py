@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ndengine.errors import ResultError
-from ndengine.result_files import write_text
+from ndengine.inside import is_relative, refuse_way_out
+from ndengine.refusals import reason_of
+from ndengine.result_files import json_text, write_text
+from ndengine.strict_json import decode, read_json
 
 SERIES = "series.json"
 FORMAT = "ndengine-series"
@@ -50,7 +52,7 @@ def write_series_record(folder: Path, title: str, members: Sequence[Member]) -> 
         If it can't be written.
     """
     content = {"format": FORMAT, "version": VERSION, "title": title, "runs": [asdict(m) for m in members]}
-    write_text(folder / SERIES, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(folder / SERIES, json_text(content))
 
 
 def read_series_record(folder: Path) -> tuple[str, tuple[Member, ...]] | None:
@@ -62,27 +64,33 @@ def read_series_record(folder: Path) -> tuple[str, tuple[Member, ...]] | None:
         If ``series.json`` is damaged or of another version.
     """
     path = folder / SERIES
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     again = "run ndengine sweep again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(refuse_way_out(folder, SERIES))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ResultError(f"{path} is no record of a series; remove it, or {again}.")
         if content.get("version") != VERSION:
             raise ResultError(
                 f"{path} has format version {content.get('version')} and this ndengine reads {VERSION}; {again}."
             )
-        return str(content["title"]), tuple(_member(run) for run in content["runs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultError(f"{path} is damaged ({error!r}); {again}.") from None
+        return decode(str, content.get("title"), "title"), _members(content.get("runs"))
+    except OSError as error:
+        raise ResultError(f"{path} can't be read ({reason_of(error)}); {again}.") from None
+    except ValueError as error:
+        raise ResultError(f"{path} is damaged ({error}); {again}.") from None
 
 
-def _member(run: dict[str, Any]) -> Member:
-    x = run["x"]
-    name = str(run["name"])
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise ValueError(f"{name!r} is no folder beside it")
-    if x is not None and not math.isfinite(float(x)):
-        raise ValueError(f"x is {x}")
-    return Member(name, str(run["label"]), str(run["group"]), None if x is None else float(x), str(run["x_name"]))
+def _members(runs: Any) -> tuple[Member, ...]:
+    members: tuple[Member, ...] = decode(tuple[Member, ...], runs, "runs")
+    seen: set[str] = set()
+    for member in members:
+        if not is_relative(member.name) or "/" in member.name:
+            raise ValueError(f"{member.name!r} is no folder beside it")
+        if member.name.lower() in seen:
+            raise ValueError(f"two runs are called {member.name!r}")
+        if not member.label:
+            raise ValueError(f"{member.name!r} has no label")
+        seen.add(member.name.lower())
+    return members

@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ndengine.compare import Comparison
 from ndengine.errors import ResultError
 from ndengine.experiments.chapters import Experiment, choose_experiments
 from ndengine.experiments.findings import Finding, find_all
 from ndengine.experiments.page import INDEX, render_paper
+from ndengine.locks import take_lock
 from ndengine.models.download import hash_file
 from ndengine.models.small.crew import train_missing
 from ndengine.models.small.rows import Budget, SmallNetwork, find_network
 from ndengine.models.small.store import Store
 from ndengine.progress import SILENT, Progress
 from ndengine.provenance import describe_machine
-from ndengine.result import discard_result
+from ndengine.refusals import cannot_write
 from ndengine.result_files import write_text
 from ndengine.result_record import read_record
 from ndengine.series import RunOutcome, Series, sweep_series
@@ -169,9 +170,9 @@ def reproduce_paper(
         chapters = []
         for experiment, series in plans:
             folder = out / experiment.name
-            _refuse_other_weights(series, folder, store, overwrite)
+            stale = _of_other_weights(series, folder, store, overwrite)
             progress.heading(experiment.title)
-            swept = sweep_series(series, folder, cache=cache, overwrite=overwrite, progress=progress)
+            swept = sweep_series(series, folder, cache=cache, overwrite=overwrite, anew=stale, progress=progress)
             found = find_all(swept.comparison, experiment.finders) if swept.comparison else []
             chapters.append(Chapter(experiment, swept.outcomes, swept.comparison, tuple(found)))
         paper = Paper(
@@ -212,8 +213,9 @@ def _networks(many: Sequence[Series]) -> list[SmallNetwork]:
     return list(rows.values())
 
 
-def _refuse_other_weights(series: Series, folder: Path, store: Store, overwrite: bool) -> None:
-    """Raise ResultError if a result is that of weights which have been trained anew since, or give it up."""
+def _of_other_weights(series: Series, folder: Path, store: Store, overwrite: bool) -> list[str]:
+    """Runs with results of weights that have been trained anew since; without ``overwrite`` they raise ResultError."""
+    stale = []
     for run in series.runs:
         found = find_network(run.settings.model)
         if not found or run.settings.weights != "default":
@@ -229,7 +231,8 @@ def _refuse_other_weights(series: Series, folder: Path, store: Store, overwrite:
                 f"{folder / run.name} was made when {run.settings.model} had other weights; choose another --out, or "
                 "replace it with --overwrite."
             )
-        discard_result(folder / run.name)
+        stale.append(run.name)
+    return stale
 
 
 @contextmanager
@@ -239,12 +242,11 @@ def _claimed(out: Path) -> Iterator[None]:
         if out.is_dir() and any(out.iterdir()) and not (out / LOCK).exists() and not (out / RECORD).exists():
             raise ResultError(f"{out} is not empty and holds nothing of ndengine paper; choose another --out.")
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK)
-        lock.acquire(blocking=False)
+        lock = take_lock(out / LOCK)
     except Timeout:
         raise ResultError(f"{out} is in use by another process; wait for it, or choose another --out.") from None
     except OSError as error:
-        raise ResultError(f"{out} can't be written ({error.strerror}); choose another --out.") from None
+        raise ResultError(cannot_write(out, error)) from None
     try:
         yield
     finally:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ndengine.errors import ResultError
+from ndengine.inside import refuse_way_out
 from ndengine.progress import SILENT, Progress
+from ndengine.refusals import cannot_write
 from ndengine.report.page import INDEX, render_layer, render_overview
 from ndengine.report.pictures import ImageReader, write_strips
 from ndengine.result import Dissection
+from ndengine.result_files import write_text
 
 __all__ = ["write_report"]
 
@@ -51,6 +54,8 @@ def write_report(
     alone = len(layers) == 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for layer in layers:
+            refuse_way_out(folder, layer.folder, writing=True)
         index.unlink(missing_ok=True)  # a folder without an index is an unfinished report
         for layer in layers:
             (folder / layer.folder).mkdir(exist_ok=True)
@@ -66,11 +71,9 @@ def write_report(
                 )
             page = render_layer(dissection, layer, folder, alone=alone)
             target = index if alone else folder / layer.folder / INDEX
-            target.write_text(page, encoding="utf-8")
+            write_text(target, page)
         if not alone:
-            index.write_text(render_overview(dissection), encoding="utf-8")
+            write_text(index, render_overview(dissection))
     except OSError as error:
-        raise ResultError(
-            f"The report in {folder} could not be written ({error}); free some space or use another folder."
-        ) from error
+        raise ResultError(cannot_write(folder, error, "copy the result to another disk")) from error
     return index

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ndengine.report.svg import baseline, length_of, number, rect, shorten, svg, text_at
+from ndengine.visible import visible
 
 COLOURS = 8  # classes k0 … k7 of report.css; further categories start again
 USUAL = ("color", "object", "part", "material", "scene", "texture")  # they have the first of these
@@ -101,7 +102,7 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
             plural = "unit" if bar.units == 1 else "units"
             parts.append(
                 Markup('<g class="bar" data-find="{}"><title>{}</title>').format(
-                    bar.concept, f"{bar.concept} ({categories[k]}): {bar.units} {plural}"
+                    visible(bar.concept), visible(f"{bar.concept} ({categories[k]}): {bar.units} {plural}")
                 )
             )
             # A clear rectangle over the whole column, so that a short bar is as easy to hit as a tall one.
@@ -111,14 +112,16 @@ def concepts_figure(bars: Iterable[ConceptBar], categories: Sequence[str]) -> Ma
             place = f"translate({number(middle + 3.5)} {base + 6}) rotate(-90)"
             parts.append(
                 Markup('<text class="name small" transform="{}" text-anchor="end">{}</text></g>').format(
-                    place, shorten(bar.concept, 19)
+                    place, visible(shorten(bar.concept, 19))
                 )
             )
             x += pitch
         x = start + span
         parts.append(rect(f"solid {shades[categories[k]]}", start + 1, base + letters + 4, span - 2, 2.5))
         parts.append(
-            Markup('<text class="name" x="{}" y="{}">{}</text>').format(number(start + 1), base + letters + 20, heading)
+            Markup('<text class="name" x="{}" y="{}">{}</text>').format(
+                number(start + 1), base + letters + 20, visible(heading)
+            )
         )
         parts.append(baseline(start, x, base))
         sentences.append(f"{categories[k]}: " + ", ".join(f"{b.concept} {b.units}" for b in members))

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ndengine.models.zoo.rows import published_for
+from ndengine.owned import strip_name
 from ndengine.report.figures import (
     CategoryBar,
     ConceptBar,
@@ -21,7 +22,7 @@ from ndengine.report.figures import (
     concepts_figure,
     layers_figure,
 )
-from ndengine.report.pictures import shown, strip_name, strip_size, tile_size
+from ndengine.report.pictures import shown, strip_size, tile_size
 from ndengine.report.templates import render_page
 from ndengine.result import Dissection, LayerResult
 from ndengine.settings import precision_of, preset_label, rotation_label

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ndengine.owned import strip_name
 from ndengine.progress import SILENT, Progress
 from ndengine.result import LayerResult
 from ndkernels.paint import LARGEST_DIVISOR, paint_masks, shrink_images
@@ -46,11 +47,6 @@ def tile_size(image_size: tuple[int, int]) -> tuple[int, int]:
 def strip_size(tile: tuple[int, int], count: int) -> tuple[int, int]:
     """Height and width in pixels of a strip of ``count`` tiles."""
     return tile[0], count * tile[1] + max(0, count - 1) * GAP
-
-
-def strip_name(unit: int) -> str:
-    """File name of a unit's strip; ``unit`` counts from 1, as in units.csv."""
-    return f"unit-{unit:04d}.jpg"
 
 
 def shown(layer: LayerResult) -> NDArray[np.bool_]:
@@ -91,7 +87,7 @@ def write_strips(
     layer : LayerResult
         The layer; its ``top_images`` [U, T] and ``top_masks`` [U, T, H, ceil(W / 8)] say what to draw.
     folder : Path
-        Where the files go; it exists. Strips that lie there are removed.
+        Where the files go; it exists. Strips of these units that lie there are replaced.
     images : callable
         Takes ascending image indices, int64 [B], and gives the images, uint8 [B, ih, iw, 3].
     image_size : tuple of int
@@ -106,8 +102,8 @@ def write_strips(
     tile = tile_size(image_size)
     drawn = shown(layer)
     units = len(drawn)
-    for old in folder.glob("unit-*.jpg"):  # pictures of another run must not stay between this one's
-        old.unlink()
+    for unit in range(units):  # anew, as Pillow would write through a link; and no picture stays of a unit without one
+        (folder / strip_name(unit + 1)).unlink(missing_ok=True)
     with (
         ThreadPoolExecutor(max(1, threads)) as pool,
         progress.stage(f"drawing {layer.name}", units, "units") as advance,

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
+from ndengine.visible import visible
+
 Number = int | float
 
 
@@ -29,8 +31,8 @@ def svg(
         ids=f"{key}{copy}",
         width=width,
         height=height,
-        title=title,
-        description=description,
+        title=visible(title),
+        description=visible(description),
         body=Markup("").join(parts),
     )
 
@@ -58,7 +60,7 @@ def line(style: str, points: Iterable[tuple[Number, Number]]) -> Markup:
 def text_at(x: Number, y: Number, text: str, style: str, *, anchor: str = "middle", full: str = "") -> Markup:
     """A text; ``full`` is what it says where it is not shortened."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}{}</text>').format(
-        style, number(x), number(y), anchor, _title(full if full != text else ""), text
+        style, number(x), number(y), anchor, _title(full if full != text else ""), visible(text)
     )
 
 
@@ -83,4 +85,4 @@ def number(value: Number) -> str:
 
 
 def _title(text: str) -> Markup:
-    return Markup("<title>{}</title>").format(text) if text else Markup("")
+    return Markup("<title>{}</title>").format(visible(text)) if text else Markup("")

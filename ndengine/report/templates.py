@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ndengine.visible import visible
+
 HERE = Path(__file__).parent
 
 
@@ -50,6 +52,12 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """What stands in a page for a value: of a name that is not made for reading, what is in it."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ndengine.errors import SeriesError, SettingsError
+from ndengine.inside import irregular
 from ndengine.models.zoo.rows import find_row
 from ndengine.provenance import usable_cores
+from ndengine.refusals import reason_of
 from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, without_fields, word
 from ndengine.series.groups import Draft, tell_groups
 from ndengine.series.runs import Series, SeriesRun
@@ -42,9 +44,13 @@ def read_series(path: Path, instead: Mapping[str, Any] | None = None) -> Series:
     """
     path = Path(path)
     try:
+        if what := irregular(path):
+            raise SeriesError(f"{path} is {what}, not a file; name a series file.")
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SeriesError(f"{path} can't be read ({error.strerror}); name a series file.") from None
+        raise SeriesError(f"{path} can't be read ({reason_of(error)}); name a series file.") from None
+    except RecursionError:
+        raise SeriesError(f"{path} is nested too deeply; write it as SERIES.md has it.") from None
     except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
         raise SeriesError(f"{path} is no TOML: {str(error).rstrip('.')}.") from None
     forced = {name: value for name, value in (instead or {}).items() if value is not None}

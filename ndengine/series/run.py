@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ndengine.compare import Comparison, compare_results
 from ndengine.compare.series_record import COMPARE, read_series_record, write_series_record
 from ndengine.dissect import dissect_network
 from ndengine.errors import DatasetError, ModelError, NdengineError, ResultError, UnusableSpoolError
+from ndengine.locks import take_lock
 from ndengine.models.registry import check_model
 from ndengine.progress import SILENT, Progress
+from ndengine.refusals import cannot_write
 from ndengine.result_record import is_result, read_record
 from ndengine.score import Summary
 from ndengine.series.runs import Series, SeriesRun
@@ -150,6 +152,7 @@ def run_series(
     cache: Path,
     overwrite: bool = False,
     fail_fast: bool = False,
+    anew: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> list[RunOutcome]:
     """Carry out a series: what is finished is taken, what was interrupted goes on, the rest is computed.
@@ -166,6 +169,8 @@ def run_series(
         Replace results of other settings, of other data or weights, and damaged ones.
     fail_fast : bool
         Begin no other run after one has failed.
+    anew : collection of str
+        Names of runs whose finished results are not taken, but replaced.
     progress : Progress
         Told of every run and its stages.
 
@@ -190,7 +195,9 @@ def run_series(
                 "are not compared with it."
             )
         write_series_record(out, series.title, [run.member() for run in series.runs])
-        for number, plan in enumerate(planned, start=1):
+        for number, found in enumerate(planned, start=1):
+            stale = found.run.name in anew and found.state == "finished"
+            plan = replace(found, state="other content") if stale else found
             if fail_fast and any(outcome.fate == "failed" for outcome in outcomes):
                 outcomes.append(RunOutcome(plan.run, plan.folder, "not reached"))
                 continue
@@ -207,6 +214,7 @@ def sweep_series(
     cache: Path,
     overwrite: bool = False,
     fail_fast: bool = False,
+    anew: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> Swept:
     """Carry out a series as :func:`run_series` does, and compare its results in ``out/compare``.
@@ -218,7 +226,9 @@ def sweep_series(
     NdengineError
         As :func:`run_series` does, or if the comparison can't be written.
     """
-    outcomes = run_series(series, out, cache=cache, overwrite=overwrite, fail_fast=fail_fast, progress=progress)
+    outcomes = run_series(
+        series, out, cache=cache, overwrite=overwrite, fail_fast=fail_fast, anew=anew, progress=progress
+    )
     comparison = None
     if any(outcome.summaries for outcome in outcomes):
         lost = {o.folder: WHY[o.fate] for o in outcomes if o.fate in WHY}  # what lies there is an older result
@@ -241,7 +251,7 @@ def _carry_out(plan: PlannedRun, cache: Path, overwrite: bool, progress: Progres
 
     try:
         try:
-            return dissect(False)
+            return dissect(plan.state == "other content" and overwrite)
         except (ResultError, UnusableSpoolError) as error:
             # Not where the disk is full, say: beginning afresh would give up what an interrupted run goes on from.
             result = plan.state not in ("new", "interrupted")
@@ -290,12 +300,11 @@ def _claimed(out: Path) -> Iterator[None]:
     """Hold a series' folder for one sweep."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK)
-        lock.acquire(blocking=False)
+        lock = take_lock(out / LOCK)
     except Timeout:
         raise ResultError(f"{out} is in use by another sweep; wait for it, or choose another --out.") from None
     except OSError as error:
-        raise ResultError(f"{out} can't be written ({error.strerror}); choose another --out.") from None
+        raise ResultError(cannot_write(out, error)) from None
     try:
         yield
     finally:

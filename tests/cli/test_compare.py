@@ -13,6 +13,7 @@ import pytest
 from ndengine.compare.series_record import Member, write_series_record
 from ndengine.result import Dissection
 from tests.cli.conftest import Invoke, write_hand_made
+from tests.records import edit_record
 
 Fails = Callable[..., str]
 
@@ -102,9 +103,7 @@ def test_settings_that_differ_and_units_that_changed(invoke: Invoke, two_layers:
     for number in range(1, 5):
         folder = tmp_path / f"r{number}"
         write_hand_made(folder, "conv3")
-        record = json.loads((folder / "result.json").read_text())
-        record["settings"] |= {"seed": number, "preset": "paper"}
-        (folder / "result.json").write_text(json.dumps(record))
+        edit_record(folder, lambda r, n=number: r["settings"].update(seed=n, preset="paper"))
     few = invoke("compare", *(tmp_path / f"r{k}" for k in range(1, 5)), "--out", tmp_path / "few")
     assert ["seed", "1", "2", "3", "4"] in [line.split() for line in few.stdout.splitlines()]
     assert ["r1", "r4", "conv3", "2", "0", "0", "0", "0"] in [line.split() for line in few.stdout.splitlines()]
@@ -113,10 +112,8 @@ def test_settings_that_differ_and_units_that_changed(invoke: Invoke, two_layers:
 
 
 def test_published_figures_are_named(invoke: Invoke, result: Dissection, tmp_path: Path) -> None:
-    record = json.loads((result.folder / "result.json").read_text())
-    record["settings"]["model"] = "alexnet-places205"
-    record["layers"][0]["name"] = "conv5"
-    (result.folder / "result.json").write_text(json.dumps(record))
+    edit_record(result.folder, lambda r: r["settings"].update(model="alexnet-places205"))
+    edit_record(result.folder, lambda r: r["layers"][0].update(name="conv5"))
     done = invoke("compare", result.folder, "--out", tmp_path / "compared")
     words = ["published,", "on", "the", "whole", "of", "Broden", "conv5", "79", "107", "256"]
     assert words in [line.split() for line in done.stdout.splitlines()]

@@ -126,3 +126,13 @@ def test_show_counts_units_from_1(invoke: Invoke, result: Dissection) -> None:
 def test_show_needs_a_finished_result(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "name the --out of a finished run" in fails("show", tmp_path / "nowhere", "--unit", 1)
     assert "did not finish" in fails("show", tmp_path, "--unit", 1)
+
+
+def test_a_name_that_no_disk_takes(invoke: Invoke, result: Dissection) -> None:
+    name = "x" * 300
+    for words in (("show", name, "--unit", "1"), ("report", name), ("compare", name, "--out", "compared")):
+        done = invoke(*words)
+        assert (done.exit_code, "is no folder; name the --out" in done.stderr) == (1, True)
+    done = invoke("compare", result.folder, "--out", name)
+    assert done.exit_code == 1
+    assert "File name too long); use shorter names, or choose another --out." in done.stderr

@@ -15,6 +15,7 @@ from ndengine.compare import Comparison, compare_results
 from ndengine.compare.series_record import Member, write_series_record
 from ndengine.errors import ResultError
 from ndengine.settings import PRESETS, knobs_of
+from tests.records import age_record, edit_record
 
 UNITS: list[Unit] = [{"lamp": 90}, {"lamp": 50, "red": 60}, {"tree": 2}, {}]
 
@@ -252,9 +253,12 @@ def test_the_same_images_are_no_other_images_because_a_limit_was_asked_for(
 def test_a_result_of_before_a_setting_was_there_has_its_default(tmp_path: Path) -> None:
     write(tmp_path / "new", UNITS)
     write(tmp_path / "old", UNITS)
-    record = json.loads((tmp_path / "old" / "result.json").read_text())
-    del record["settings"]["precision"], record["settings"]["device"]
-    (tmp_path / "old" / "result.json").write_text(json.dumps(record))
+
+    def age(record: dict[str, Any]) -> None:
+        age_record(record)
+        del record["settings"]["precision"], record["settings"]["device"]
+
+    edit_record(tmp_path / "old", age, seal=False)
     assert compare_results([tmp_path / "new", tmp_path / "old"]).differences == ()
 
 
@@ -273,9 +277,7 @@ def test_knobs_that_only_one_layer_falls_back_from_are_told(tmp_path: Path) -> N
     write(tmp_path / "one", UNITS)
     write(tmp_path / "two", UNITS, knobs=knobs_of("netdissect", geometry="half-pixel"))
     assert list(differences(compare_results([tmp_path / "one", tmp_path / "two"]))) == ["knobs.geometry"]
-    record = json.loads((tmp_path / "two" / "result.json").read_text())
-    record["settings"]["knobs"]["geometry"] = "receptive-field-floor"
-    (tmp_path / "two" / "result.json").write_text(json.dumps(record))
+    edit_record(tmp_path / "two", lambda r: r["settings"]["knobs"].update(geometry="receptive-field-floor"))
     comparison = compare_results([tmp_path / "one", tmp_path / "two"])
     assert differences(comparison) == {"geometry in force": ("receptive-field-floor", "half-pixel")}
 

@@ -246,7 +246,7 @@ def test_an_unfinished_report_has_no_index(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ResultError, match=r"file/report could not be written .*another folder\.$"):
+    with pytest.raises(ResultError, match=r"file/report can't be written .*move the file away .*\.$"):
         write_report(only(make_dissection(tmp_path)), tmp_path / "file" / "report", None)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -12,6 +12,7 @@ from dissections import IMAGES, make_dissection, write
 from ndengine.errors import ResultError
 from ndengine.result import Dissection, load
 from ndengine.result_files import sha256
+from tests.records import edit_record
 
 
 @pytest.fixture
@@ -22,12 +23,7 @@ def dissection(tmp_path) -> Dissection:
 
 
 def damage_json(key, value):
-    def change(folder: Path) -> None:
-        record = json.loads((folder / "result.json").read_text())
-        record[key] = value
-        (folder / "result.json").write_text(json.dumps(record))
-
-    return change
+    return lambda folder: edit_record(folder, lambda record: record.update({key: value}))
 
 
 def truncate(name):
@@ -91,10 +87,11 @@ def rename(folder: Path) -> None:
 
 
 def reseal(folder: Path, name: str, layer: int = 0) -> None:
-    record = json.loads((folder / "result.json").read_text())
-    found = record["layers"][layer]
-    found["sha256"][name] = sha256(folder / found["folder"] / name)
-    (folder / "result.json").write_text(json.dumps(record))
+    def change(record: dict[str, Any]) -> None:
+        found = record["layers"][layer]
+        found["sha256"][name] = sha256(folder / found["folder"] / name)
+
+    edit_record(folder, change)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +103,19 @@ def reseal(folder: Path, name: str, layer: int = 0) -> None:
         (lambda folder: (folder / "result.json").write_text("[1]"), "result.json", "no result of ndengine"),
         (damage_json("format", "other"), "result.json", "no result of ndengine"),
         (damage_json("version", 99), "result.json", "format version 99 and this ndengine reads 1"),
-        (damage_json("layers", [{}]), "result.json", "damaged .no entry 'field'"),
+        (damage_json("layers", [{}]), "result.json", "damaged .*no entry 'name'"),
         (damage_json("layers", []), "result.json", "names no layer"),
         (damage_json("label_size", [1, 2, 3]), "result.json", "damaged"),
         (damage_json("label_size", None), "result.json", "damaged"),
         (damage_json("label_size", [4, 4]), "conv5_3/examples.h5", "top_masks is uint8"),
-        (damage_json("settings", {}), "result.json", "no usable settings .*knobs"),
+        (damage_json("settings", {}), "result.json", "damaged .settings has no entry 'model'"),
         (damage_json("images", 7), "result.json", r"does not fit images\.csv"),
         (damage_json("min_images", 4), "result.json", "tells other detectors than"),
         (rewrite("images.csv"), "images.csv", "has changed since the run ended"),
         (remove("images.csv"), "images.csv", "can't be read .No such file"),
         (truncate("conv5_3/counts.h5"), "conv5_3/counts.h5", "has changed since the run ended"),
         (remove("conv5_3/counts.h5"), "conv5_3/counts.h5", "can't be read .No such file"),
+        (truncate("conv5_3/units.csv"), "conv5_3/units.csv", "has changed since the run ended"),
         (truncate("block_1/examples.h5"), "block_1/examples.h5", "has changed since the run ended"),
         (spoil, "conv5_3/counts.h5", "is damaged"),
         (recount, "result.json", "tells other detectors than"),
