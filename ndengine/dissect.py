@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ndengine.clock import Clock
+from ndengine.clock import Clock, peak_memory_bytes
 from ndengine.datasets.open import open_dataset
+from ndengine.dense_spool import DenseSpool
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
@@ -24,7 +27,8 @@ from ndengine.devices import (
     open_device,
     slow_bfloat16_note,
 )
-from ndengine.errors import SpoolError
+from ndengine.errors import UnusableSpoolError
+from ndengine.keeping import keeping, resumed_note
 from ndengine.models.layers import Layer
 from ndengine.nonfinite import naming_non_finite
 from ndengine.plan import Run, plan_run
@@ -35,8 +39,8 @@ from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_la
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
-from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
-from ndengine.spool_files import claim_folder
+from ndengine.spool import Spool, SurvivorSpool, available_bytes
+from ndengine.spool_key import claim_folder, has_segments, read_key
 from ndengine.taken import refuse_changed_contents, refuse_other_settings
 from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
@@ -100,30 +104,32 @@ def dissect_network(
             with clock.stage("compile"):
                 compile_kernels(run, progress)
             if not overwrite:
-                refuse_other_spools(run, workspace)
+                refuse_other_spools(run, workspace, progress)
             # Beside a finished result, what is unfinished comes from an --overwrite like this one: it may go on.
             workspace.prepare(afresh=overwrite and not workspace.finished)
             rotations = make_rotations(run, clock, progress)
             with clock.stage("spool"):
                 spools = [make_spool(run, layer, folder, workspace, overwrite, clock) for layer, folder in run.homes]
-            with clock.stage("probe"):
-                start = fill_spools(run, spools, rotations, clock, progress)
-            layers = {}
-            for (layer, folder), spool in zip(run.homes, spools, strict=True):
-                layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
-                with clock.stage("result"):
-                    write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
-            facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
-            dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
-            with clock.stage("report"):
-                write_report(dissection, workspace.staging / REPORT, run.images, progress)
+            with keeping(spools, settings.spool, len(run.indices), progress):
+                with clock.stage("probe"):
+                    start = fill_spools(run, spools, rotations, clock, progress)
+                layers = {}
+                for (layer, folder), spool in zip(run.homes, spools, strict=True):
+                    layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
+                    with clock.stage("result"):
+                        write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
+                facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
+                dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
+                with clock.stage("report"):
+                    write_report(dissection, workspace.staging / REPORT, run.images, progress)
             # The date stays that on the page.
             known = {**run.provenance(clock, *facts), "finished": dissection.provenance["finished"]}
             with clock.stage("result"):
                 write_result(run.dissection(workspace.staging, layers, known))
                 workspace.publish([folder for _, folder in run.homes])
-                dissection = load(out)
-    return replace(dissection, provenance={**dissection.provenance, **clock.record()}, computed=True)
+    # Not read back: a second copy of all counts would be the run's peak of memory, told by nobody.
+    told = {**json.loads(json.dumps(known)), **clock.record(), "peak_memory_bytes": peak_memory_bytes()}
+    return replace(dissection, folder=out, provenance=told, computed=True)
 
 
 def take_device(settings: Settings, clock: Clock, profile: bool, progress: Progress) -> torch.device:
@@ -156,11 +162,15 @@ def compile_kernels(run: Run, progress: Progress) -> None:
             )
 
 
-def refuse_other_spools(run: Run, workspace: Workspace) -> None:
+def refuse_other_spools(run: Run, workspace: Workspace, progress: Progress) -> None:
     """Raise SpoolError if an interrupted run of other settings has left a spool here."""
+    kind = run.settings.spool
     keys = {folder: run.spool_key(layer) for layer, folder in run.homes}
-    for path in sorted(workspace.spools.glob("*/spool.json")):
-        claim_folder(path.parent, keys.get(path.parent.name, {"layer": None}))
+    for folder in sorted(workspace.spools.glob("*")):
+        if has_segments(folder):
+            claim_folder(folder, keys.get(folder.name) or {**read_key(folder), "layer": None})
+            if kind in ("memory", "dense"):
+                progress.note(f"{folder} was kept by an interrupted run; --spool {kind} begins anew without it.")
 
 
 def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection:
@@ -207,7 +217,7 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
 
     try:
         return take_up()
-    except SpoolError:
+    except UnusableSpoolError:  # a full disk is no reason to give up what is on it
         if not overwrite:
             raise
         shutil.rmtree(home)
@@ -221,6 +231,8 @@ def fill_spools(
     layers = [layer for layer, _ in run.homes]
     probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock)
     start = min(spool.images for spool in spools)
+    if start:
+        progress.note(resumed_note(start, len(run.indices)))
     batches = read_batches(
         run.dataset.images,
         run.indices,
@@ -232,7 +244,7 @@ def fill_spools(
         threads=run.settings.threads,
         clock=clock,
     )
-    with progress.stage("probe", len(run.indices), "images") as advance:
+    with closing(batches), progress.stage("probe", len(run.indices), "images") as advance:
         advance(start)
         for first, batch in clock.each(batches, "wait"):
             with clock.part("forward"):

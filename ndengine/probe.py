@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
@@ -44,7 +44,7 @@ def read_batches(
     device: torch.device = CPU,
     threads: int = 1,
     clock: Clock | None = None,
-) -> Iterator[tuple[int, Tensor]]:
+) -> Generator[tuple[int, Tensor], None, None]:
     """Read images on a thread of their own, a few batches ahead, and normalise them.
 
     Parameters

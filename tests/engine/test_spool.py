@@ -13,8 +13,9 @@ import torch
 
 from ndengine import spool as spool_module
 from ndengine import spool_files
+from ndengine.dense_spool import DenseSpool
 from ndengine.errors import SpoolError
-from ndengine.spool import DenseSpool, Spool, SurvivorSpool
+from ndengine.spool import Spool, SurvivorSpool
 from ndengine.threshold import find_thresholds
 from ndkernels.sieve import NonFiniteError, Survivors, expand_survivors, naive, rank_above
 
@@ -176,7 +177,7 @@ def test_full_disk(kind: str, activations: torch.Tensor, tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "no space")
 
     spool = make(kind, tmp_path)
-    monkeypatch.setattr(spool_files, "write_rows", refuse)
+    monkeypatch.setattr(spool_files, "write_checked" if kind == "disk" else "write_rows", refuse)
     with pytest.raises(SpoolError, match=r"can't be written .No space left on device.*choose another --out"):
         feed(spool, activations)
     assert not list(tmp_path.glob("*.part"))
@@ -189,16 +190,6 @@ def test_arrays_round_trip(shape: tuple[int, ...], tmp_path: Path) -> None:
         spool_files.write_array(file, "a", array)
         np.testing.assert_array_equal(spool_files.read_array(file, "a"), array)
         np.testing.assert_array_equal(file["a"][()], array)  # any HDF5 reader reads it too
-
-
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
-    spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
-    with pytest.raises(SpoolError, match=r"other settings \(model\).*--overwrite"):
-        spool_files.claim_folder(tmp_path / "s", {"model": "b", "size": [1, 2]})
-    (tmp_path / "s" / "spool.json").write_text("{")
-    with pytest.raises(SpoolError, match=r"spool\.json is damaged"):
-        spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
 
 
 def test_dense_file(activations: torch.Tensor, tmp_path: Path) -> None:
@@ -231,7 +222,7 @@ def test_a_kill_in_the_middle_of_a_spill(
         patch.setattr(spool_files, "write_segment", killed)
         with pytest.raises(KeyboardInterrupt):
             first.close(write=True)
-    assert len(first._held) > 3
+    assert len(first._stream.held) > 3
     second = SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=0)
     assert second.images == 0
     assert not list(tmp_path.glob("segment-*"))
