@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ndengine.errors import Interruption, NdengineError, SpoolError
 from ndengine.progress import Progress
@@ -42,14 +42,14 @@ def keeping(spools: Sequence[Spool], kind: SpoolKind, images: int, progress: Pro
         if isinstance(error, KeyboardInterrupt):
             raise Interruption(_sentence(reached, kept, images, kind, refused)) from None
         if kept:
-            progress.note(f"{_place(kept, images)} is where the same command goes on: what lies before it is kept.")
+            _tell(progress, f"{_place(kept, images)} is where the same command goes on: what lies before it is kept.")
         raise
 
 
 def _keep(spools: Sequence[Spool], progress: Progress) -> str:
     """Write spools out; gives why that could not be done, if it could not."""
     if sum(spool.nbytes for spool in spools) >= LARGE:
-        progress.note("The run ends; what it has is written to the disk first.")
+        _tell(progress, "The run ends; what it has is written to the disk first.")
     try:
         for spool in spools:
             spool.keep()
@@ -58,6 +58,11 @@ def _keep(spools: Sequence[Spool], progress: Progress) -> str:
     except Exception as error:  # no memory, say: what ended the run is the better thing to tell
         return f"What there was could not be kept ({type(error).__name__})."
     return ""
+
+
+def _tell(progress: Progress, sentence: str) -> None:
+    with suppress(OSError):  # a terminal that has been closed takes nothing
+        progress.note(sentence)
 
 
 def _sentence(reached: int, kept: int, images: int, kind: SpoolKind, refused: str) -> str:

@@ -237,7 +237,7 @@ class Probe:
         with torch.inference_mode():
             for path, rotation in self._rotations.items():
                 with self._clock.part("rotate"):
-                    rotation.apply(found[path])
+                    rotation.turn(found[path])
         return {path: found[path] for path in self._layers}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from ndcli.cache import cache
 from ndcli.compare import compare
 from ndcli.data import data
+from ndcli.interruption import exit_code, signals_interrupting
 from ndcli.layers import layers
 from ndcli.models import models
 from ndcli.paper import paper
@@ -18,7 +20,7 @@ from ndcli.show import show
 from ndcli.sweep import sweep
 from ndengine.errors import NdengineError
 
-INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
+INTERRUPTED = "Interrupted. The same command goes on from what had reached the disk."
 
 
 class Commands(click.Group):
@@ -26,14 +28,16 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except NdengineError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command goes on from what had reached the disk.", err=True)
-            ctx.exit(INTERRUPTED)
+        with signals_interrupting() as received:
+            try:
+                return super().invoke(ctx)
+            except NdengineError as error:
+                click.echo(f"Error: {error}", err=True)
+                ctx.exit(error.exit_code)
+            except KeyboardInterrupt as error:
+                with suppress(OSError):  # the terminal may be what was closed
+                    click.echo(f"\n{str(error) or INTERRUPTED}", err=True)
+                ctx.exit(exit_code(received))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order in which they are used."""
