@@ -89,4 +89,4 @@ def resumed_note(start: int, images: int) -> str:
     """What a run says that takes up an interrupted one."""
     if start < images:
         return f"The run goes on at {_at(start, images)}, where it was interrupted."
-    return f"All {images:,} images had gone through the network when the run was interrupted; it goes on from there."
+    return f"All {images:,} images had gone through the network when the run was interrupted; it goes on there."

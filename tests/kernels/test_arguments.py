@@ -115,7 +115,7 @@ def test_maps_that_are_not_finite_are_named(kind: str, value: float) -> None:
         tally_units(maps, unit, image, LIMITS, GRID, block, CATEGORY, counts)
     assert (caught.value.image, caught.value.unit) == (2, 1)
     assert not counts.intersection.any(), "nothing has been counted"
-    with pytest.raises(ValueError, match="map 9 holds .*, which is not finite"):
+    with pytest.raises(ValueError, match=r"map 9 holds .*, which is not finite"):
         mask_maps(maps, np.zeros(12, np.float32), GRID)
     with pytest.raises(NonFiniteError, match="image 2, unit 1"):
         Rotation(np.eye(4)).apply(activations)
