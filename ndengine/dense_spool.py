@@ -24,7 +24,7 @@ from ndkernels.sieve import Sieve, Survivors, pack_maps
 class DenseSpool:
     """The spool that keeps every activation: one HDF5 file with the dataset ``activations [N, U, h, w]`` float32.
 
-    It does not resume: an interrupted run starts it afresh.
+    All of the file is under checksums. It does not resume: an interrupted run starts it afresh.
 
     Parameters
     ----------
@@ -57,10 +57,14 @@ class DenseSpool:
         chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
         with spool_files.disk(path):
             self._disk = DiskFile(path)
-            self._file = h5py.File(self._disk, "w")
+            # A format with checksums in all that HDF5 writes of its own; those of the values are a filter, which every
+            # reader undoes.
+            self._file = h5py.File(self._disk, "w", libver=("v110", "v110"))
             # However the run ends, HDF5 must not outlive the interpreter with this file open: it would crash.
             self._closed = weakref.finalize(self, close_hdf5, self._file, self._disk)
-            self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))
+            self._data = self._file.create_dataset(
+                "activations", shape, np.float32, chunks=(chunk, *shape[1:]), fletcher32=True
+            )
 
     @property
     def kept(self) -> int:
@@ -90,16 +94,17 @@ class DenseSpool:
         while len(self._rows) >= whole or (self._rows and self.images == len(self._data)):
             rows, self._rows = self._rows[:whole], self._rows[whole:]
             with self._clock.part("write"), spool_files.disk(self.path):
-                spool_files.write_rows(self._data, written, np.stack(rows))
+                self._data[written : written + len(rows)] = np.stack(rows)
                 self._disk.check()
             written += len(rows)
 
     def survivors(self) -> Iterator[Survivors]:
         """Survivors under the present bound, sieved anew from the file."""
         try:
-            for start in range(0, self.images, self._data.chunks[0]):
+            whole = self._data.chunks[0]
+            for start in range(0, self.images, whole):
                 with self._clock.part("read"):
-                    maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy()).to(self.bound.device)
+                    maps = torch.from_numpy(self._data[start : start + whole]).to(self.bound.device)
                 yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
         except OSError as error:
             raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error

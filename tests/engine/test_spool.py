@@ -177,7 +177,8 @@ def test_full_disk(kind: str, activations: torch.Tensor, tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "no space")
 
     spool = make(kind, tmp_path)
-    monkeypatch.setattr(spool_files, "write_checked" if kind == "disk" else "write_rows", refuse)
+    monkeypatch.setattr(spool_files, "write_checked", refuse)
+    monkeypatch.setattr("ndengine.hdf5.DiskFile.check", refuse)
     with pytest.raises(SpoolError, match=r"can't be written .No space left on device.*choose another --out"):
         feed(spool, activations)
     assert not list(tmp_path.glob("*.part"))
@@ -193,13 +194,41 @@ def test_arrays_round_trip(shape: tuple[int, ...], tmp_path: Path) -> None:
 
 
 def test_dense_file(activations: torch.Tensor, tmp_path: Path) -> None:
+    """Whatever byte of it flips, a reader notices, or reads the same."""
     spool = make("dense", tmp_path)
     feed(spool, activations)
     assert isinstance(spool, DenseSpool)
     spool.finish()
-    with h5py.File(tmp_path / "activations.h5") as file:
+    path = tmp_path / "activations.h5"
+    with h5py.File(path) as file:
         assert file["activations"].dtype == np.float32
         np.testing.assert_array_equal(file["activations"][()], activations.numpy())
+    whole, found = path.read_bytes(), 0
+    places = [*range(0, 1200, 7), *range(1200, len(whole), 211)]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            with h5py.File(path) as file:
+                np.testing.assert_array_equal(file["activations"][()], activations.numpy())
+        except (OSError, KeyError, RuntimeError):
+            found += 1
+    assert found > len(places) // 2
+
+
+def test_a_flip_in_a_dense_spool_is_found_while_it_is_used(activations: torch.Tensor, tmp_path: Path) -> None:
+    spool = make("dense", tmp_path)
+    feed(spool, activations)
+    spool.close()
+    path = tmp_path / "activations.h5"
+    raw = bytearray(path.read_bytes())
+    place = raw.find(activations.numpy()[20].tobytes())
+    assert place > 0
+    raw[place] ^= 2
+    path.write_bytes(raw)
+    with pytest.raises(SpoolError, match=r"activations\.h5 can't be read back"):
+        list(spool.survivors())
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
