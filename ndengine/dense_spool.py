@@ -59,7 +59,7 @@ class DenseSpool:
             self._disk = DiskFile(path)
             # A format with checksums in all that HDF5 writes of its own; those of the values are a filter, which every
             # reader undoes.
-            self._file = h5py.File(self._disk, "w", libver=("v110", "v110"))
+            self._file = h5py.File(self._disk, "w", libver=("v110", "v110"), rdcc_nbytes=0)
             # However the run ends, HDF5 must not outlive the interpreter with this file open: it would crash.
             self._closed = weakref.finalize(self, close_hdf5, self._file, self._disk)
             self._data = self._file.create_dataset(
