@@ -16,7 +16,7 @@ from benchmarks.baselines import interpolated_masks
 from benchmarks.harness import Way, begin, copying, finish, make_parser, measure
 from benchmarks.synthetic import make_activations
 from benchmarks.tables import Shown, Table, find, number, share, spread, warning
-from ndkernels.grid import Grid, make_grid, mask_maps, naive, tables
+from ndkernels.grid import Grid, make_grid, mask_finite_maps, naive, tables
 
 SIZES = (((14, 14), (113, 113)), ((7, 7), (112, 112)), ((28, 28), (112, 112)))  # maps, labels
 MAPS = 512  # as many as a batch of a report's pictures
@@ -35,7 +35,7 @@ def check(maps: torch.Tensor, limits: torch.Tensor, grid: Grid, size: tuple[int,
     """Compare masks with the definition, on all threads, and the baseline's with ours."""
     expected = naive.mask_maps(maps[:CHECKED].numpy(), limits[:CHECKED].numpy(), *tables(grid))
     for t in threads:
-        found = mask_maps(maps, limits, grid, threads=t)
+        found = mask_finite_maps(maps, limits, grid, threads=t)
         np.testing.assert_array_equal(found[:CHECKED].numpy(), expected, err_msg="masks differ from naive")
     off = int((found != interpolated_masks(maps, limits, size)).sum())
     assert off <= 4 + 1e-4 * int(found.sum()), f"the baseline draws other masks: {off} pixels differ"
@@ -46,7 +46,7 @@ def masking(
     maps: torch.Tensor, limits: torch.Tensor, grid: Grid, threads: int
 ) -> Callable[[], object]:  # fmt: skip
     """A call that draws all masks."""
-    return lambda: mask_maps(maps, limits, grid, threads=threads)
+    return lambda: mask_finite_maps(maps, limits, grid, threads=threads)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         maps, limits = make_maps(count, shape)
         grid = make_grid("half-pixel", maps=shape, labels=size)
         checked = check(maps, limits, grid, size, threads)
-        floor = copying(FLOOR, count, mask_maps(maps, limits, grid))
+        floor = copying(FLOOR, count, mask_finite_maps(maps, limits, grid))
         ways = [
             Way(TORCH, lambda m=maps, t=limits, s=size: interpolated_masks(m, t, s), count, floor.bytes, FLOOR),
             *(

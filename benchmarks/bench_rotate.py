@@ -42,13 +42,13 @@ def product(matrix: Tensor, maps: Tensor) -> None:
 def check_maps(matrix: NDArray[np.float64], maps: Tensor, threads: Sequence[int]) -> str:
     """Compare with the definition, and between batch sizes and numbers of threads; plain products to their rounding."""
     rotated = maps.clone()
-    Rotation(matrix).apply(rotated)
+    Rotation(matrix).turn(rotated)
     part = maps[:1, :, :1, :CHECKED]
     found = rotated[:1, :, :1, :CHECKED].numpy()
     np.testing.assert_array_equal(found, naive.rotate_maps(part.numpy(), matrix), err_msg="differs from naive")
     for t in threads:
         single = maps.clone()
-        with_threads(t, lambda single=single: [Rotation(matrix).apply(image) for image in single.split(1)])()
+        with_threads(t, lambda single=single: [Rotation(matrix).turn(image) for image in single.split(1)])()
         if not torch.equal(single, rotated):
             raise AssertionError(f"images one by one on {t} threads differ from the batch")
     exact = torch.einsum("uv,nvyx->nuyx", torch.from_numpy(matrix), maps.double())
@@ -85,7 +85,7 @@ def map_ways(matrix: NDArray[np.float64], maps: Tensor, threads: Sequence[int]) 
     plain = {SINGLE: torch.from_numpy(matrix).float(), DOUBLE: torch.from_numpy(matrix)}
     for t in threads:
         ending = f", {t} thread{'s' if t > 1 else ''}"
-        calls = {"rotation": lambda target: rotation.apply(target)} | {
+        calls = {"rotation": lambda target: rotation.turn(target)} | {
             name: lambda target, factor=factor: product(factor, target) for name, factor in plain.items()
         }
         for name, call in calls.items():

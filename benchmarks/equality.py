@@ -27,6 +27,7 @@ from benchmarks.tables import Shown, Table
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import pack_dataset
 from ndengine.datasets.packed import PackedDataset
+from ndengine.dense_spool import DenseSpool
 from ndengine.devices import CPU
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
@@ -34,7 +35,7 @@ from ndengine.models.registry import load_model
 from ndengine.probe import Probe, read_batches
 from ndengine.result_files import read_counts, write_counts
 from ndengine.settings import PRESETS, Knobs
-from ndengine.spool import DenseSpool, Spool, SurvivorSpool
+from ndengine.spool import Spool, SurvivorSpool
 from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
 from ndkernels.grid import Grid, make_grid, tables

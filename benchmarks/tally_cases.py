@@ -20,7 +20,7 @@ from ndkernels.grid import Grid, make_grid, tables
 from ndkernels.labels import LabelBlock, encode_labels, tensors
 from ndkernels.sieve import naive as sieve_naive
 from ndkernels.sieve import rank_above
-from ndkernels.tally import UnitCounts, list_maps, naive, tally_units
+from ndkernels.tally import UnitCounts, list_maps, naive, tally_finite_units
 
 PAIRS = 4096  # images times units on which counts are compared with the definition
 
@@ -91,7 +91,7 @@ class Case:
     def tally(self, counts: UnitCounts, *, dense: bool, threads: int = 1) -> UnitCounts:
         """Count all images from the dense tensor, of which the kernel finds the active maps, or from their list."""
         listed = list_maps(self.activations) if dense else (self.maps, self.unit, self.image)
-        tally_units(*listed, self.thresholds, self.grid, self.labels, self.category, counts, threads=threads)
+        tally_finite_units(*listed, self.thresholds, self.grid, self.labels, self.category, counts, threads=threads)
         return counts
 
     def facts(self) -> dict[str, object]:
@@ -192,7 +192,7 @@ def check(case: Case, threads: Sequence[int], pairs: int = PAIRS) -> str:
     images = max(1, min(case.images, pairs // len(chosen)))
     first = case.image < images
     part = case.zeros()
-    tally_units(
+    tally_finite_units(
         case.maps[first], case.unit[first], case.image[first], case.thresholds, case.grid, case.labels, case.category,
         part,
     )  # fmt: skip

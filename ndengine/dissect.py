@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ndengine.clock import Clock
+from ndengine.clock import Clock, peak_memory_bytes
 from ndengine.datasets.notes import unscored_concepts
 from ndengine.datasets.open import open_dataset
 from ndengine.datasets.repack import packing_again
+from ndengine.dense_spool import DenseSpool
 from ndengine.devices import (
     explaining_compilers,
     explaining_full_memory,
@@ -26,7 +28,8 @@ from ndengine.devices import (
     open_device,
     slow_bfloat16_note,
 )
-from ndengine.errors import SpoolError
+from ndengine.errors import UnusableSpoolError
+from ndengine.keeping import keeping, resumed_note
 from ndengine.models.layers import Layer
 from ndengine.nonfinite import naming_non_finite
 from ndengine.owned import ACTIVATIONS, files_to_come
@@ -38,8 +41,8 @@ from ndengine.result import Dissection, LayerResult, load, write_layer, write_re
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
-from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
-from ndengine.spool_files import claim_folder
+from ndengine.spool import Spool, SurvivorSpool, available_bytes
+from ndengine.spool_key import claim_folder, has_segments, read_key
 from ndengine.taken import refuse_changed_contents, refuse_other_settings
 from ndengine.tally import Counts, tally_layer
 from ndengine.threshold import find_thresholds
@@ -47,6 +50,8 @@ from ndengine.workspace import REPORT, Workspace, claim
 from ndkernels.grid import Grid, make_grid
 from ndkernels.rotate import Rotation
 from ndkernels.warm import STEPS, warm_up, warm_up_gpu
+
+TRUE_PEAK = 1.005  # from how much more than was told on a result is written again, with what is true
 
 
 @packing_again
@@ -105,7 +110,7 @@ def dissect_network(
             with clock.stage("compile"):
                 compile_kernels(run, progress)
             if not overwrite:
-                refuse_other_spools(run, workspace)
+                refuse_other_spools(run, workspace, progress)
             units = {folder: layer.shape[0] for layer, folder in run.homes}
             files = files_to_come(units, dense=settings.spool == "dense")
             for note in workspace.refuse_strangers(files, overwrite=overwrite):
@@ -115,25 +120,39 @@ def dissect_network(
             rotations = make_rotations(run, clock, progress)
             with clock.stage("spool"):
                 spools = [make_spool(run, layer, folder, workspace, overwrite, clock) for layer, folder in run.homes]
-            with clock.stage("probe"):
-                start = fill_spools(run, spools, rotations, clock, progress)
-            layers = {}
-            for (layer, folder), spool in zip(run.homes, spools, strict=True):
-                layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
-                with clock.stage("result"):
-                    write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
-            facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
-            dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
-            with clock.stage("report"):
-                write_report(dissection, workspace.staging / REPORT, run.images, progress)
+            with keeping(spools, settings.spool, len(run.indices), progress):
+                with clock.stage("probe"):
+                    start = fill_spools(run, spools, rotations, clock, progress)
+                layers = {}
+                for (layer, folder), spool in zip(run.homes, spools, strict=True):
+                    layers[layer.name] = finish_layer(run, layer, folder, spool, clock, progress)
+                    with clock.stage("result"):
+                        write_layer(workspace.staging, layers[layer.name], dataset.vocabulary)
+                facts = (len(run.indices) - start, sum(spool.nbytes for spool in spools))
+                dissection = run.dissection(workspace.staging, layers, run.provenance(clock, *facts))
+                with clock.stage("report"):
+                    write_report(dissection, workspace.staging / REPORT, run.images, progress)
             # The date stays that on the page.
             known = {**run.provenance(clock, *facts), "finished": dissection.provenance["finished"]}
             with clock.stage("result"):
                 write_result(run.dissection(workspace.staging, layers, known))
-                dissection = load(workspace.staging)  # before the old result goes: what the disk has is right
+                # A second copy of all counts would be the run's peak of memory, told by nobody.
+                del dissection, layer, spool
+                layers.clear()
+                spools.clear()
+                dissection = read_back(workspace.staging)
                 workspace.publish()
-    whole = {**dissection.provenance, **clock.record()}
-    return replace(dissection, folder=out, provenance=whole, computed=True)
+    told = {**dissection.provenance, **clock.record(), "peak_memory_bytes": peak_memory_bytes()}
+    return replace(dissection, folder=out, provenance=told, computed=True)
+
+
+def read_back(staging: Path) -> Dissection:
+    """See that a result is on the disk as it should be, and holds the true peak of memory, that of reading included."""
+    dissection, peak = load(staging), peak_memory_bytes()
+    told = dissection.provenance["peak_memory_bytes"]
+    if peak is not None and peak > told * TRUE_PEAK:
+        write_result(replace(dissection, provenance={**dissection.provenance, "peak_memory_bytes": peak}))
+    return dissection
 
 
 def take_device(settings: Settings, clock: Clock, profile: bool, progress: Progress) -> torch.device:
@@ -166,11 +185,15 @@ def compile_kernels(run: Run, progress: Progress) -> None:
             )
 
 
-def refuse_other_spools(run: Run, workspace: Workspace) -> None:
+def refuse_other_spools(run: Run, workspace: Workspace, progress: Progress) -> None:
     """Raise SpoolError if an interrupted run of other settings has left a spool here."""
+    kind = run.settings.spool
     keys = {folder: run.spool_key(layer) for layer, folder in run.homes}
-    for path in sorted(workspace.spools.glob("*/spool.json")):
-        claim_folder(path.parent, keys.get(path.parent.name, {"layer": None}))
+    for folder in sorted(workspace.spools.glob("*")):
+        if has_segments(folder):
+            claim_folder(folder, keys.get(folder.name) or {**read_key(folder), "layer": None})
+            if kind in ("memory", "dense"):
+                progress.note(f"{folder} was kept by an interrupted run; --spool {kind} begins anew without it.")
 
 
 def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection:
@@ -217,7 +240,7 @@ def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwr
 
     try:
         return take_up()
-    except SpoolError:
+    except UnusableSpoolError:  # a full disk is no reason to give up what is on it
         if not overwrite:
             raise
         shutil.rmtree(home)
@@ -231,6 +254,8 @@ def fill_spools(
     layers = [layer for layer, _ in run.homes]
     probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock)
     start = min(spool.images for spool in spools)
+    if start:
+        progress.note(resumed_note(start, len(run.indices)))
     batches = read_batches(
         run.dataset.images,
         run.indices,
@@ -242,7 +267,7 @@ def fill_spools(
         threads=run.settings.threads,
         clock=clock,
     )
-    with progress.stage("probe", len(run.indices), "images") as advance:
+    with closing(batches), progress.stage("probe", len(run.indices), "images") as advance:
         advance(start)
         for first, batch in clock.each(batches, "wait"):
             with clock.part("forward"):

@@ -67,3 +67,7 @@ class ResultError(NdengineError):
 
 class FailedRunsError(NdengineError):
     """Runs of a series that failed while others went on."""
+
+
+class Interruption(KeyboardInterrupt):
+    """A run that was interrupted, and has kept what there was: it says where the same command goes on."""

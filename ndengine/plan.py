@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
 from ndengine.models.registry import LoadedModel, load_model
 from ndengine.progress import Progress
-from ndengine.provenance import describe_machine
+from ndengine.provenance import describe_machine, processor_name, versions_of
 from ndengine.result import Dissection, LayerResult, layer_folders
 from ndengine.score import check_categories
 from ndengine.settings import Settings
 from ndkernels.rotate import MOST_UNITS
 from ndkernels.sieve import rank_above
 
+# Packages that touch images, the network or what it computes: torchvision and the next two define networks. NumPy makes
+# tables of 256 values by operations that every version rounds alike; a rotation comes from LAPACK.
+ACTIVATIONS_DEPEND_ON = ("ndengine", "torch", "torchvision", "timm", "transformers", "pillow")
+ROTATIONS_DEPEND_ON = ("numpy", "scipy")
 FEW_IMAGES = 10  # the least number of images of a concept on data that was not built with such a rule
 
 
@@ -99,12 +104,24 @@ class Run:
             "preprocessing": self.preprocessing.record(),
             "quantile": self.settings.knobs.quantile,
             "top_images": self.settings.top_images,
-            # A network rounds otherwise on a GPU, and on another one otherwise again.
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
-            # Left out where it is float32: a spool of before there was a choice goes on.
-            **({} if self.settings.precision == "float32" else {"precision": self.settings.precision}),
-            **({"model_file": self.model.file_sha256} if self.model.file_sha256 else {}),
-            **({"rotate": self.rotate, "rotate_seed": self.rotate_seed} if self.rotate else {}),
+            "precision": self.settings.precision,
+            "model_file": self.model.file_sha256,
+            "rotate": self.rotate,
+            "rotate_seed": self.rotate_seed if self.rotate else None,
+            # A network adds in another order in batches of another size, and may on other threads.
+            "batch_size": self.settings.batch_size,
+            "threads": self.settings.threads,
+            **self._rounding(),
+        }
+
+    def _rounding(self) -> dict[str, Any]:
+        """On what, and with which libraries, the network computes: on others it rounds otherwise."""
+        gpu = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if gpu else "cpu",
+            "processor": None if gpu else processor_name(),
+            "instructions": None if gpu else torch.backends.cpu.get_cpu_capability(),
+            "versions": versions_of((*ACTIVATIONS_DEPEND_ON, *(ROTATIONS_DEPEND_ON if self.rotate else ()))),
         }
 
     def dissection(self, folder: Path, layers: dict[str, LayerResult], provenance: dict[str, Any]) -> Dissection:
@@ -150,7 +167,7 @@ class Run:
             "dataset": {
                 "name": self.dataset.name,
                 "source": self.dataset.source,
-                "pack": str(self.dataset.path),
+                "pack": os.path.abspath(self.dataset.path),
                 "fingerprint": self.dataset.fingerprint,
                 "release": self.dataset.release,
                 "images": len(self.dataset),

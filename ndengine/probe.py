@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +48,7 @@ def read_batches(
     device: torch.device = CPU,
     threads: int = 1,
     clock: Clock | None = None,
-) -> Iterator[tuple[int, Tensor]]:
+) -> Generator[tuple[int, Tensor], None, None]:
     """Read images on a thread of their own, a few batches ahead, and normalise them.
 
     Parameters
@@ -248,7 +248,7 @@ class Probe:
         with torch.inference_mode():
             for name, rotation in self._rotations.items():
                 with self._clock.part("rotate"):
-                    rotation.apply(found[name])
+                    rotation.turn(found[name])
         return {name: found[name] for name in self._layers}
 
     def _check_calls(self, ran: Mapping[str, int], first: int, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,17 +15,22 @@ PACKAGES = ("ndengine", "torch", "torchvision", "numpy", "scipy", "numba", "trit
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, system and versions, as plain JSON values."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    return {
+        "machine": {"processor": processor_name(), "cores": usable_cores(), "system": platform.platform()},
+        "versions": {"python": platform.python_version(), **versions_of(PACKAGES)},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The installed versions of packages, by name."""
+    versions = {}
+    for name in packages:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:  # run from a source tree that is not installed
             versions[name] = "not installed"
-    return {
-        "machine": {"processor": _processor(), "cores": usable_cores(), "system": platform.platform()},
-        "versions": versions,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return versions
 
 
 def usable_cores() -> int:
@@ -32,7 +38,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """What the processor is called."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,8 +20,9 @@ from torch import Tensor
 from ndengine import spool_files
 from ndengine.clock import Clock
 from ndengine.devices import CPU
-from ndengine.errors import SpoolError, UnusableSpoolError
-from ndengine.hdf5 import READ_WIDELY, DiskFile, close_hdf5
+from ndengine.errors import UnusableSpoolError
+from ndengine.spool_files import AFRESH, Span
+from ndengine.stream import Stored, Stream
 from ndengine.tops import TopImages
 from ndkernels.sieve import (
     Passing,
@@ -31,7 +30,6 @@ from ndkernels.sieve import (
     Survivors,
     compact_survivors,
     join_survivors,
-    pack_maps,
     select_thresholds,
 )
 
@@ -51,14 +49,28 @@ class Spool(Protocol):
         The top images and the range of each unit.
     images : int
         How many images have been added.
+    kept : int
+        How many of them a later run would find.
     """
-
-    tops: TopImages
-    images: int
 
     @property
     def bound(self) -> Tensor:
         """``[U]`` float32."""
+        ...
+
+    @property
+    def tops(self) -> TopImages:
+        """Top images and ranges so far."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """N so far."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """N on the disk."""
         ...
 
     @property
@@ -80,6 +92,10 @@ class Spool(Protocol):
 
     def close(self) -> None:
         """Write out what is pending."""
+        ...
+
+    def keep(self) -> None:
+        """Write out all that a later run can go on from, whatever was interrupted."""
         ...
 
 
@@ -124,17 +140,11 @@ class SurvivorSpool:
     ) -> None:
         self._clock = clock or Clock()
         self._sieve = Sieve(units, above, threads, device)
-        self._bound = self._sieve.bound.clone()
-        self.tops = TopImages(units, top_images, device)
-        self.images = 0
+        self._stream = Stream(self._sieve.bound.clone(), TopImages(units, top_images, device))
         self._passing: Passing | None = None  # the last batch, as long as a GPU is at work on it
         self._started = 0
         self._folder = folder
         self._memory_bytes = memory_bytes if folder else None
-        self._pending: list[Survivors] = []
-        self._held: list[tuple[Survivors, int]] = []  # closed segments in memory, each with its end
-        self._files: list[Path] = []
-        self._file_bytes: list[int] = []
         self._compacted = LEAST_COMPACTION_BYTES // 2
         self._opened = time.monotonic()
         if folder is not None:
@@ -146,17 +156,36 @@ class SurvivorSpool:
 
         What a GPU is at work on does not count yet: after a crash its images come again, and may round otherwise.
         """
-        return self._bound
+        return self._stream.bound
+
+    @property
+    def tops(self) -> TopImages:
+        """Top images and ranges of the images that have been taken in."""
+        return self._stream.tops
+
+    @property
+    def images(self) -> int:
+        """How many images have been taken in."""
+        return self._stream.images
+
+    @property
+    def kept(self) -> int:
+        """How many images a later run would find on the disk."""
+        return self._stream.files[-1].last_image if self._stream.files else 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of all survivors, in memory and on disk."""
-        return self.memory_nbytes + sum(self._file_bytes)
+        return self.memory_nbytes + sum(s.nbytes for s in self._stream.files)
 
     @property
     def memory_nbytes(self) -> int:
         """Bytes of the survivors in memory."""
-        return sum(s.nbytes for s in self._pending) + sum(s.nbytes for s, _ in self._held)
+        return self._stream.pending_bytes + sum(s.nbytes for s in self._stream.held)
+
+    @property
+    def _files(self) -> list[Path]:
+        return [segment.path for segment in self._stream.files if segment.path]
 
     def add(self, activations: Tensor, first_image: int) -> None:
         """Sieve one batch; a GPU may still be at work on it when this returns.
@@ -185,13 +214,18 @@ class SurvivorSpool:
         if self._passing is None:
             return
         survivors, maximum, minimum = self._passing.finish(fetch=True)
-        self._bound = torch.maximum(self._bound, self._passing.bound)
+        stream = self._stream
+        self._stream = replace(
+            stream,
+            bound=torch.maximum(stream.bound, self._passing.bound),
+            tops=stream.tops.followed_by(maximum, minimum, stream.images),
+            images=self._started,
+            pending=(*stream.pending, survivors),
+            pending_bytes=stream.pending_bytes + survivors.nbytes,
+        )
         self._passing = None
-        self.tops.add(maximum, minimum, self.images)
-        self.images = self._started
-        self._pending.append(survivors)
         late = self._folder is not None and time.monotonic() - self._opened > SEGMENT_SECONDS
-        if late or sum(s.nbytes for s in self._pending) >= SEGMENT_BYTES:
+        if late or self._stream.pending_bytes >= SEGMENT_BYTES:
             self._close(write=late)
         if self.nbytes >= 2 * self._compacted:
             self.compact(select_thresholds(self.survivors, self.bound, self._sieve.above, threads=self._sieve.threads))
@@ -199,24 +233,18 @@ class SurvivorSpool:
 
     def survivors(self) -> Iterator[Survivors]:
         """All survivors, in the order of their images."""
-        for path in self._files:
-            yield self._read(path)
-        for survivors, _ in self._held:
-            yield survivors
-        yield from self._pending
+        for segment in (*self._stream.files, *self._stream.held):
+            yield self._read(segment)
+        yield from self._stream.pending
 
     def compact(self, bound: Tensor) -> None:
         """Drop what the higher bound rules out; each segment on disk is replaced in one step."""
         self._close()
-        self._bound = torch.maximum(self._bound, bound)
+        bound = torch.maximum(self.bound, bound)
         self._sieve.bound = torch.maximum(self._sieve.bound, bound)
-        for i, path in enumerate(self._files):
-            survivors = compact_survivors(self._read(path), self.bound, threads=self._sieve.threads)
-            state, last = spool_files.read_state(path)
-            with self._clock.part("write"):
-                spool_files.write_segment(path, survivors, {**state, "bound": self.bound.cpu().numpy()}, last)
-            self._file_bytes[i] = survivors.nbytes
-        self._held = [(compact_survivors(s, self.bound, threads=self._sieve.threads), last) for s, last in self._held]
+        self._stream = replace(self._stream, bound=bound)
+        self._stream = replace(self._stream, files=tuple(map(self._compact_segment, self._stream.files)))
+        self._stream = replace(self._stream, held=tuple(map(self._compact_segment, self._stream.held)))
 
     def close(self, *, write: bool = False) -> None:
         """Take in what is on its way, and close the segment that is being filled.
@@ -229,157 +257,84 @@ class SurvivorSpool:
         self.settle()
         self._close(write=write)
 
+    def keep(self) -> None:
+        """Take all that has been taken in to the disk, if there is one; what was under way when it failed is left out.
+
+        Raises
+        ------
+        SpoolError
+            If the disk refuses; :attr:`kept` says what is there.
+        """
+        if self._folder is not None:
+            self._close(write=True)
+
     def _close(self, *, write: bool = False) -> None:
         self._opened = time.monotonic()
-        if self._pending:
-            segment = join_survivors(self._pending)
-            self._pending = []
-            self._held.append((segment, self.images))
-        if self._writes or write or (self._memory_bytes is not None and self.memory_nbytes > self._memory_bytes):
+        stream = self._stream
+        if stream.pending:
+            segment = join_survivors(stream.pending)
+            held = (*stream.held, Stored(segment, None, segment.nbytes, stream.images))
+            stream = self._stream = replace(stream, held=held, pending=(), pending_bytes=0)
+        full = self._memory_bytes is not None and self.memory_nbytes > self._memory_bytes
+        if stream.held and (self._memory_bytes == 0 or stream.files or write or full):
             # Their states tell of the stream up to now, so they count together: the first one is written last, and
-            # a folder without it holds nothing.
-            for place in reversed(range(len(self._held))):
-                self._write(len(self._files) + place, *self._held[place])
-            self._files += [self._path(len(self._files) + place) for place in range(len(self._held))]
-            self._file_bytes += [segment.nbytes for segment, _ in self._held]
-            self._held = []
+            # those behind a gap hold nothing.
+            written: list[Stored] = []
+            group = len(stream.files)
+            firsts = [stream.files[-1].last_image if stream.files else 0, *(s.last_image for s in stream.held)]
+            for place in reversed(range(len(stream.held))):
+                span = Span(firsts[place], firsts[place + 1], stream.images, group)
+                written.insert(0, self._write(group + place, stream.held[place], span))
+            self._stream = replace(stream, files=(*stream.files, *written), held=())
 
-    @property
-    def _writes(self) -> bool:
-        return bool(self._files) or self._memory_bytes == 0
-
-    def _path(self, number: int) -> Path:
-        assert self._folder is not None
-        return self._folder / f"segment-{number:06d}.h5"
-
-    def _read(self, path: Path) -> Survivors:
+    def _read(self, segment: Stored) -> Survivors:
+        if segment.survivors is not None:
+            return segment.survivors
+        assert segment.path is not None
         with self._clock.part("read"):
-            return spool_files.read_segment(path)
+            return spool_files.read_survivors(segment.path)
 
-    def _write(self, number: int, segment: Survivors, last: int) -> None:
+    def _write(self, number: int, segment: Stored, span: Span) -> Stored:
+        assert self._folder is not None
+        assert segment.survivors is not None
+        path = self._folder / f"segment-{number:06d}.h5"
         state: dict[str, NDArray[Any]] = {"bound": self.bound.cpu().numpy(), **self.tops.state()}
         with self._clock.part("write"):
-            spool_files.write_segment(self._path(number), segment, state, last)
+            spool_files.write_segment(path, segment.survivors, state, span)
+        return Stored(None, path, segment.nbytes, segment.last_image)
+
+    def _compact_segment(self, segment: Stored) -> Stored:
+        if segment.path is None:
+            assert segment.survivors is not None
+            survivors = compact_survivors(segment.survivors, self.bound, threads=self._sieve.threads)
+            return replace(segment, survivors=survivors, nbytes=survivors.nbytes)
+        with self._clock.part("read"):
+            found = spool_files.read_segment(segment.path)
+        survivors = compact_survivors(found.survivors, self.bound, threads=self._sieve.threads)
+        state = {**found.state, "bound": self.bound.cpu().numpy()}
+        with self._clock.part("write"):
+            spool_files.write_segment(segment.path, survivors, state, found.span)
+        return replace(segment, nbytes=survivors.nbytes)
 
     def _resume(self, folder: Path) -> None:
-        with spool_files.disk(folder):
-            for path in folder.glob("*.part"):
-                path.unlink()
-            if not self._path(0).exists():
-                for path in sorted(folder.glob("segment-*.h5"), reverse=True):
-                    path.unlink()
-        self._files = sorted(folder.glob("segment-*.h5"))
-        if not self._files:
+        bound, files, end = self.bound.cpu(), [], 0
+        for path in spool_files.segments(folder):
+            found = spool_files.read_segment(path)
+            if found.span.first_image != end:
+                raise UnusableSpoolError(f"{path} does not begin at image {end}; {AFRESH}.")
+            end = found.span.last_image
+            if len(found.state["bound"]) != len(bound):
+                raise UnusableSpoolError(f"{path} has {len(found.state['bound'])} units, not {len(bound)}; {AFRESH}.")
+            bound = torch.maximum(bound, torch.from_numpy(found.state["bound"]))
+            files.append(Stored(None, path, found.survivors.nbytes, end))
+        if not files:
             return
-        bound = self.bound.cpu()
-        for i, path in enumerate(self._files):
-            if path.name != f"segment-{i:06d}.h5":
-                raise UnusableSpoolError(f"{folder} lacks segment {i}; run again with --overwrite to start afresh.")
-            state, self.images = spool_files.read_state(path)
-            if len(state["bound"]) != len(bound):
-                raise UnusableSpoolError(
-                    f"{path} has {len(state['bound'])} units, not {len(bound)}; run with --overwrite."
-                )
-            bound = torch.maximum(bound, torch.from_numpy(state["bound"]))
-        self.tops.restore(state)
-        self._file_bytes = [spool_files.read_segment(path).nbytes for path in self._files]
+        if found.span.state_image != end:  # the others of its group are gone
+            raise UnusableSpoolError(f"{folder} lacks segment {len(files)}; {AFRESH}.")
+        tops = self.tops.restored(found.state)
+        self._stream = replace(self._stream, tops=tops, images=end, files=tuple(files))
         self._sieve.restore(bound, self.survivors())
-        self._bound = self._sieve.bound.clone()
-
-
-class DenseSpool:
-    """The spool that keeps every activation: one HDF5 file with the dataset ``activations [N, U, h, w]`` float32.
-
-    It does not resume: an interrupted run starts it afresh.
-
-    Parameters
-    ----------
-    path : Path
-        The file, complete once :meth:`finish` has renamed it.
-    shape : tuple of int
-        N, U, h and w.
-    above, top_images, threads, device, clock
-        As in :class:`SurvivorSpool`.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int, int],
-        above: int,
-        top_images: int,
-        *,
-        threads: int = 1,
-        device: torch.device = CPU,
-        clock: Clock | None = None,
-    ) -> None:
-        self._clock = clock or Clock()
-        self.path = path
-        self.tops = TopImages(shape[1], top_images, device)
-        self.images = 0
-        self._sieve = Sieve(shape[1], above, threads, device)
-        self._rows: list[NDArray[np.float32]] = []
-        self._image_bytes = 4 * shape[1] * shape[2] * shape[3]
-        chunk = max(1, min(shape[0], spool_files.CHUNK_BYTES // self._image_bytes))
-        with spool_files.disk(path):
-            self._disk = DiskFile(path)
-            self._file = h5py.File(self._disk, "w", libver=READ_WIDELY)
-            # However the run ends, HDF5 must not outlive the interpreter with this file open: it would crash.
-            self._closed = weakref.finalize(self, close_hdf5, self._file, self._disk)
-            self._data = self._file.create_dataset("activations", shape, np.float32, chunks=(chunk, *shape[1:]))
-
-    @property
-    def bound(self) -> Tensor:
-        """``[U]`` float32: the proven lower bound of every threshold."""
-        return self._sieve.bound
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the activations written so far."""
-        return (self.images - len(self._rows)) * self._image_bytes
-
-    def add(self, activations: Tensor, first_image: int) -> None:
-        """Write one batch, and sieve it for the bounds alone."""
-        if first_image != self.images:
-            raise ValueError(f"images from {self.images} to {first_image} are missing")
-        _, maximum, minimum = self._sieve.add(activations, first_image)
-        self.tops.add(maximum, minimum, first_image)
-        self._rows.extend(activations.contiguous().cpu().numpy())
-        self.images += len(activations)
-        whole = self._data.chunks[0]
-        written = self.images - len(self._rows)
-        while len(self._rows) >= whole or (self._rows and self.images == len(self._data)):
-            rows, self._rows = self._rows[:whole], self._rows[whole:]
-            with self._clock.part("write"), spool_files.disk(self.path):
-                spool_files.write_rows(self._data, written, np.stack(rows))
-                self._disk.check()
-            written += len(rows)
-
-    def survivors(self) -> Iterator[Survivors]:
-        """Survivors under the present bound, sieved anew from the file."""
-        try:
-            for start in range(0, self.images, self._data.chunks[0]):
-                with self._clock.part("read"):
-                    maps = torch.from_numpy(spool_files.read_rows(self._data, start).copy()).to(self.bound.device)
-                yield pack_maps(maps.flatten(0, 1), maps.amax((2, 3)), self.bound, start, self._sieve.threads)
-        except OSError as error:
-            raise SpoolError(f"{self.path} can't be read back ({error}); check the disk and run again.") from error
-
-    def compact(self, bound: Tensor) -> None:
-        """Raise the bound under which survivors are given; the file keeps everything."""
-        self._sieve.bound = torch.maximum(self._sieve.bound, bound)
-
-    def close(self) -> None:
-        """Flush the file."""
-        with self._clock.part("write"), spool_files.disk(self.path):
-            self._file.flush()
-            self._disk.check()
-
-    def finish(self) -> None:
-        """Close the file for good."""
-        with spool_files.disk(self.path):
-            self._closed()
-            self._disk.check()
+        self._stream = replace(self._stream, bound=self._sieve.bound.clone())
 
 
 def available_bytes() -> int:

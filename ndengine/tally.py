@@ -14,10 +14,10 @@ from ndengine.datasets import Vocabulary
 from ndengine.devices import CPU
 from ndengine.progress import SILENT, Progress
 from ndengine.settings import Area, Overlap
-from ndkernels.grid import Grid, mask_maps
+from ndkernels.grid import Grid, mask_finite_maps
 from ndkernels.labels import LabelBlock, count_concepts
 from ndkernels.sieve import Survivors, expand_survivors, join_survivors, split_survivors
-from ndkernels.tally import UnitCounts, tally_units
+from ndkernels.tally import UnitCounts, tally_finite_units
 
 BLOCK_IMAGES = 64
 # A GPU takes longer to be told than to count; but all maps of a block may be active.
@@ -130,7 +130,7 @@ def tally_layer(
                     # An absent cell lies at or below the threshold; read as the threshold it gives the same mask.
                     part, block = part.to(device), block.to(device)
                     maps = expand_survivors(part, limits, threads=threads)
-                    tally_units(
+                    tally_finite_units(
                         maps, part.unit, part.image - first, limits, grid, block, category, counts,
                         once=once, area=area, threads=threads,
                     )  # fmt: skip
@@ -183,5 +183,5 @@ def _draw_masks(
     wanted, rank = np.nonzero(top_images[unit] == part.image.cpu().numpy()[:, None])
     if len(wanted):
         places = torch.from_numpy(wanted).to(maps.device)
-        drawn = mask_maps(maps[places], limits[part.unit[places].long()], grid, threads=threads).cpu().numpy()
+        drawn = mask_finite_maps(maps[places], limits[part.unit[places].long()], grid, threads=threads).cpu().numpy()
         masks[unit[wanted], rank] = np.packbits(drawn, axis=2)

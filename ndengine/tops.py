@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,6 +52,19 @@ class TopImages:
         self.low = torch.minimum(self.low, minimum.amin(0))
         self.high = torch.maximum(self.high, maximum.amax(0))
 
+    def followed_by(self, maximum: Tensor, minimum: Tensor, first_image: int) -> TopImages:
+        """The same with a batch more; this one stays as it is."""
+        after = copy(self)  # tensors are replaced, never written into
+        after.add(maximum, minimum, first_image)
+        return after
+
+    def restored(self, state: dict[str, NDArray[np.generic]]) -> TopImages:
+        """One on the same device with the state that :meth:`state` gave."""
+        found = copy(self)
+        for name in ("values", "images", "low", "high"):
+            setattr(found, name, torch.from_numpy(np.array(state[name])).to(self.values.device))
+        return found
+
     @property
     def dead(self) -> Tensor:
         """``[U]`` bool: units that never vary."""
@@ -58,8 +73,3 @@ class TopImages:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything as arrays, for a spool to keep."""
         return {name: getattr(self, name).cpu().numpy() for name in ("values", "images", "low", "high")}
-
-    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
-        """Take up the state that :meth:`state` gave."""
-        for name in ("values", "images", "low", "high"):
-            setattr(self, name, torch.from_numpy(np.array(state[name])).to(self.values.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from ndcli.cache import cache
 from ndcli.compare import compare
 from ndcli.data import data
+from ndcli.interruption import exit_code, signals_interrupting
 from ndcli.layers import layers
 from ndcli.models import models
 from ndcli.paper import paper
@@ -20,7 +22,7 @@ from ndcli.terminal import say
 from ndengine.errors import NdengineError
 from ndengine.visible import visible
 
-INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
+INTERRUPTED = "Interrupted. The same command goes on from what had reached the disk."
 
 
 class Commands(click.Group):
@@ -28,17 +30,20 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except click.ClickException as error:
-            vars(error)["message"] = visible(error.message)  # the words of a command line may be names of files
-            raise
-        except NdengineError as error:
-            say(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command goes on from what had reached the disk.", err=True)
-            ctx.exit(INTERRUPTED)
+        with signals_interrupting() as received:
+            try:
+                return super().invoke(ctx)
+            except click.ClickException as error:
+                vars(error)["message"] = visible(error.message)  # the words of a command line may be names of files
+                raise
+            except NdengineError as error:
+                say(f"Error: {error}", err=True)
+                ctx.exit(error.exit_code)
+            except KeyboardInterrupt as error:
+                with suppress(OSError):  # the terminal may be what was closed
+                    click.echo(err=True)
+                    say(str(error) or INTERRUPTED, err=True)
+                ctx.exit(exit_code(received))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order in which they are used."""

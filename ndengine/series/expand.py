@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from string import Formatter
 from typing import Any
 
@@ -25,16 +26,28 @@ def expand_grids(over: Any) -> Iterator[dict[str, Any]]:
     SeriesError
         If ``over`` is neither a table nor a list of tables, or a list in it is empty.
     """
+    for grid in _grids(over):
+        for values in product(*_columns(grid)):
+            yield dict(zip(grid, values, strict=True))
+
+
+def count_choices(over: Any) -> int:
+    """How many choices :func:`expand_grids` would give, without making them; errors are the same."""
+    return sum(prod(map(len, _columns(grid))) for grid in _grids(over))
+
+
+def _grids(over: Any) -> list[dict[str, Any]]:
     grids = [{}] if over is None else over if isinstance(over, list) else [over]
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise SeriesError(f"over is {shown(over)}; use a table of lists, such as over = {{ seed = [0, 1] }}.")
-    for grid in grids:
-        for key, value in grid.items():
-            if value == [] or isinstance(value, dict):
-                raise SeriesError(f"over.{key} is {shown(value)}; use a list of values.")
-        columns = [value if isinstance(value, list) else [value] for value in grid.values()]
-        for values in product(*columns):
-            yield dict(zip(grid, values, strict=True))
+    return grids
+
+
+def _columns(grid: Mapping[str, Any]) -> list[list[Any]]:
+    for key, value in grid.items():
+        if value == [] or isinstance(value, dict):
+            raise SeriesError(f"over.{key} is {shown(value)}; use a list of values.")
+    return [value if isinstance(value, list) else [value] for value in grid.values()]
 
 
 def fields_in(text: str) -> list[str]:

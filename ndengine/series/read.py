@@ -15,12 +15,13 @@ from ndengine.inside import irregular
 from ndengine.models.zoo.rows import find_row
 from ndengine.provenance import usable_cores
 from ndengine.refusals import reason_of
-from ndengine.series.expand import automatic_name, expand_grids, fields_in, fill, without_fields, word
+from ndengine.series.expand import automatic_name, count_choices, expand_grids, fields_in, fill, without_fields, word
 from ndengine.series.groups import Draft, tell_groups
 from ndengine.series.runs import Series, SeriesRun
 from ndengine.series.values import OPTIONS, settings_of, shown
 from ndengine.settings import Settings
 
+MOST_RUNS = 10_000
 NAMES = ("name", "label", "group")
 OWN = (*NAMES, "x", "x-name", "iteration")  # keys of a run besides the options
 LARGEST = sys.float_info.max
@@ -64,6 +65,13 @@ def read_series(path: Path, instead: Mapping[str, Any] | None = None) -> Series:
             raise SeriesError(f"title is {shown(title)}; use text.")
         _refuse_strangers(content, OPTIONS, ("title", "run"))
         settings_of({key: value for key, value in content.items() if not _has_fields(value)}, path.parent)
+    runs = 0
+    for number, table in enumerate(tables, start=1):
+        with _naming(f"{path}, [[run]] {number}"):
+            runs += count_choices(table.get("over"))
+    if runs > MOST_RUNS:  # counted before they are made: a few lists can stand for more than any memory holds
+        count = f"{runs:,}" if runs < 10**30 else shown(runs)
+        raise SeriesError(f"{path} describes {count} runs; use {MOST_RUNS:,} at most, or several files.")
     for number, table in enumerate(tables, start=1):
         with _naming(f"{path}, [[run]] {number}"):
             drafts += _runs_of(table, content, forced, path.parent)

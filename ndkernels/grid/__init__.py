@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ndkernels import devices
+from ndkernels.arrays import Array, as_tensor, find_non_finite, refuse_nan
 from ndkernels.devices import check_devices
 from ndkernels.threads import run_work
 
@@ -240,15 +241,15 @@ def _round(value: Fraction) -> int:
     return floor(value + Fraction(1, 2))
 
 
-def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1) -> Tensor:
+def mask_maps(maps: Array, thresholds: Array, grid: Grid, *, threads: int = 1) -> Tensor:
     """Masks of activation maps on the label grid: upsampled first, then compared, strictly greater.
 
     Parameters
     ----------
-    maps : Tensor
+    maps : Tensor or ndarray
         ``[A, h, w]`` float32 activation maps, finite, magnitudes up to 2^126.
-    thresholds : Tensor
-        ``[A]`` float32, one a map, on the maps' device.
+    thresholds : Tensor or ndarray
+        ``[A]`` float32, one a map, on the maps' device; no NaN.
     grid : Grid
         Tables for h×w on H×W, on any device.
     threads : int
@@ -262,12 +263,30 @@ def mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1)
     Raises
     ------
     ValueError
-        If shapes or types do not fit.
+        If shapes or types do not fit, a threshold is NaN, or a map holds a value that is not finite or above 2^126.
     """
+    maps, thresholds = as_tensor("maps", maps), as_tensor("thresholds", thresholds)
+    _check_masks(maps, thresholds, grid)
+    refuse_nan("thresholds", thresholds)
+    if found := find_non_finite(maps):
+        raise ValueError(f"map {found[0]} holds {found[1]}, which is not finite or above 2^126")
+    return _mask_maps(maps, thresholds, grid, threads)
+
+
+def mask_finite_maps(maps: Tensor, thresholds: Tensor, grid: Grid, *, threads: int = 1) -> Tensor:
+    """The same for tensors that are known to be finite, such as a sieve's: nobody looks again."""
+    _check_masks(maps, thresholds, grid)
+    return _mask_maps(maps, thresholds, grid, threads)
+
+
+def _check_masks(maps: Tensor, thresholds: Tensor, grid: Grid) -> None:
     check_maps(maps, grid)
     check_devices(maps=maps, thresholds=thresholds)
     if thresholds.shape != maps.shape[:1] or thresholds.dtype != torch.float32:
         raise ValueError(f"thresholds must be float32 [{len(maps)}], not {thresholds.dtype} {list(thresholds.shape)}")
+
+
+def _mask_maps(maps: Tensor, thresholds: Tensor, grid: Grid, threads: int) -> Tensor:
     if devices.on_gpu(maps):
         from ndkernels.grid import gpu
 

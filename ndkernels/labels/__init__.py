@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import index
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ndkernels.arrays import Array, as_integers, as_numpy
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,17 @@ def code_dtype(shape: tuple[int, int]) -> type[np.uint16] | type[np.int32]:
 
 
 def encode_labels(
-    maps: Sequence[NDArray[Any]],  # B times [M_b, H, W]
-    whole: Sequence[Sequence[int]],  # B times whole-image labels
+    maps: Sequence[Array],  # B times [M_b, H, W]
+    whole: Sequence[Sequence[int] | Array],  # B times whole-image labels
     shape: tuple[int, int],
 ) -> LabelBlock:
     """Encode the labels of B images.
 
     Parameters
     ----------
-    maps : sequence of ndarray
+    maps : sequence of ndarray or Tensor
         For each image its label maps ``[M_b, H, W]`` of any integer type (M_b may be 0), ids from 0 ("none").
-    whole : sequence of sequence of int
+    whole : sequence of sequence of int, ndarray or Tensor
         For each image the labels that cover it whole; 0 is dropped.
     shape : tuple of int
         H and W.
@@ -100,7 +103,9 @@ def encode_labels(
     """
     from ndkernels.labels import cpu
 
-    for b, stack in enumerate(maps):
+    stacks = [as_numpy(f"label maps of image {b}", stack) for b, stack in enumerate(maps)]
+    marks = [_whole_labels(b, labels) for b, labels in enumerate(whole)]
+    for b, stack in enumerate(stacks):
         if stack.ndim != 3 or stack.shape[1:] != tuple(shape):
             raise ValueError(f"label maps of image {b} must be [M, {shape[0]}, {shape[1]}], not {list(stack.shape)}")
         if stack.dtype.kind not in "iu":
@@ -110,7 +115,14 @@ def encode_labels(
             raise ValueError(f"label maps of image {b} hold an id outside 0 … 2^31 - 1")
         if len(stack) > 255:
             raise ValueError(f"image {b} has more than 255 label maps")
-    return assemble(cpu.encode(maps, shape, code_dtype(shape)), whole, shape)
+    return assemble(cpu.encode(stacks, shape, code_dtype(shape)), marks, shape)
+
+
+def _whole_labels(image: int, labels: Sequence[int] | Array) -> list[int]:
+    try:
+        return [index(label) for label in labels]
+    except TypeError:
+        raise ValueError(f"whole-image labels of image {image} must be integers") from None
 
 
 def assemble(
@@ -209,15 +221,15 @@ def count_concepts(block: LabelBlock, concepts: int, *, once: bool) -> tuple[NDA
     return area[1:], present[:, 1:]
 
 
-def carried_categories(block: LabelBlock, category: NDArray[np.int32], categories: int) -> NDArray[np.bool_]:
+def carried_categories(block: LabelBlock, category: Array, categories: int) -> NDArray[np.bool_]:
     """Which categories each image carries a label of, on a pixel or as a whole.
 
     Parameters
     ----------
     block : LabelBlock
         B images.
-    category : ndarray
-        ``[C]`` int32: the primary category of concept j + 1, or -1.
+    category : ndarray or Tensor
+        ``[C]`` integers: the primary category of concept j + 1, or -1.
     categories : int
         K.
 
@@ -226,6 +238,7 @@ def carried_categories(block: LabelBlock, category: NDArray[np.int32], categorie
     ndarray
         ``[B, K]`` bool.
     """
+    category = as_integers("category", category).cpu().numpy()
     rows = np.repeat(np.arange(len(block.code_area)), np.diff(block.entry_start.numpy()))
     images = np.repeat(np.arange(len(block)), np.diff(block.code_start.numpy()))
     whole_image = np.repeat(np.arange(len(block)), np.diff(block.whole_start.numpy()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ndkernels.arrays import Array, as_integers, as_numpy
 from ndkernels.threads import run_work
 
 __all__ = ["LARGEST_DIVISOR", "paint_masks", "shrink_images"]
@@ -17,7 +18,7 @@ LARGEST_DIVISOR = 255
 
 
 def shrink_images(
-    images: NDArray[np.uint8],  # [B, ih, iw, 3]
+    images: Array,  # [B, ih, iw, 3] uint8
     divisor: int,
     *,
     threads: int = 1,
@@ -26,7 +27,7 @@ def shrink_images(
 
     Parameters
     ----------
-    images : ndarray
+    images : ndarray or Tensor
         ``[B, ih, iw, 3]`` uint8.
     divisor : int
         The side of the square, from 1 to 255. Rows and columns at the end that fill no square are cut; an image that
@@ -44,6 +45,7 @@ def shrink_images(
     ValueError
         If the shape, the type or the divisor does not fit, or there is not at least one thread.
     """
+    images = as_numpy("images", images)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape[1:3]:
         raise ValueError(f"images must be uint8 [B, ih, iw, 3], not {images.dtype} {list(images.shape)}")
     if not 1 <= divisor <= LARGEST_DIVISOR:
@@ -58,9 +60,9 @@ def shrink_images(
 
 
 def paint_masks(
-    tiles: NDArray[np.uint32],  # [B, th, tw]
-    place: NDArray[np.int64],  # [T]
-    masks: NDArray[np.uint8],  # [T, H, ceil(W / 8)]
+    tiles: Array,  # [B, th, tw] uint32
+    place: Array,  # [T]
+    masks: Array,  # [T, H, ceil(W / 8)] uint8
     width: int,
     *,
     gap: int = 0,
@@ -69,11 +71,11 @@ def paint_masks(
 
     Parameters
     ----------
-    tiles : ndarray
+    tiles : ndarray or Tensor
         ``[B, th, tw]`` words.
-    place : ndarray
-        ``[T]`` int64: which tiles, at least one.
-    masks : ndarray
+    place : ndarray or Tensor
+        ``[T]`` integers: which tiles, at least one.
+    masks : ndarray or Tensor
         ``[T, H, ceil(W / 8)]`` uint8: the mask of each, row by row, highest bit first, as ``numpy.packbits`` makes
         them. Its size need not be the tiles': a pixel of a tile takes the mask's pixel under its centre.
     width : int
@@ -91,10 +93,12 @@ def paint_masks(
     ValueError
         If shapes, types or numbers do not fit.
     """
+    tiles, masks = as_numpy("tiles", tiles), as_numpy("masks", masks)
+    place = as_integers("place", place).cpu().numpy().astype(np.int64)
     if tiles.ndim != 3 or tiles.dtype != np.uint32 or 0 in tiles.shape[1:]:
         raise ValueError(f"tiles must be uint32 [B, th, tw], not {tiles.dtype} {list(tiles.shape)}")
-    if place.ndim != 1 or place.dtype != np.int64 or len(place) == 0:
-        raise ValueError(f"place must be int64 [T] of at least one tile, not {place.dtype} {list(place.shape)}")
+    if place.ndim != 1 or len(place) == 0:
+        raise ValueError(f"place must be [T] of at least one tile, not {list(place.shape)}")
     if place.min() < 0 or place.max() >= len(tiles):
         raise ValueError(f"places must lie in 0 … {len(tiles) - 1}")
     if masks.dtype != np.uint8 or masks.ndim != 3 or masks.shape[::2] != (len(place), (width + 7) // 8):

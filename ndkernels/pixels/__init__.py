@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ndkernels.arrays import Array, as_numpy
 from ndkernels.threads import run_work
 
 
 def look_up_pixels(
-    images: NDArray[np.uint8],  # [B, H, W, 3]
-    table: NDArray[np.float32],  # [3, 256]
+    images: Array,  # [B, H, W, 3] uint8
+    table: Array,  # [3, 256] float32
     order: Sequence[int] = (0, 1, 2),
     *,
     device: torch.device | str = "cpu",
@@ -29,9 +30,9 @@ def look_up_pixels(
 
     Parameters
     ----------
-    images : ndarray
+    images : ndarray or Tensor
         ``[B, H, W, 3]`` uint8.
-    table : ndarray
+    table : ndarray or Tensor
         ``[3, 256]`` float32: for each channel of the batch, what every byte becomes.
     order : sequence of int
         For each channel of the batch, the channel of the images that it is read from.
@@ -50,6 +51,7 @@ def look_up_pixels(
     ValueError
         If shapes or types do not fit, the order names a channel that is not there, or there is no thread.
     """
+    images, table = as_numpy("images", images), as_numpy("table", table)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise ValueError(f"images must be uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}")
     if table.shape != (3, 256) or table.dtype != np.float32:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ndkernels import devices
+from ndkernels.arrays import LARGEST_ACTIVATION, Array, NonFiniteError, as_tensor
 from ndkernels.devices import Transfer, check_devices, record_point
 from ndkernels.sieve.ops import count_batch, count_batch_cpu, count_batch_gpu, gather_maps
 from ndkernels.sieve.survivors import (
@@ -50,25 +51,8 @@ __all__ = [
     "split_survivors",
 ]
 
-# Magnitudes up to here can be interpolated without overflow to infinity.
-LARGEST_ACTIVATION = 2.0**126
 # The bound is raised when the stream has grown by a sixteenth: later it hardly moves, and looking for it takes time.
 RAISE_EVERY = 16
-
-
-class NonFiniteError(ValueError):
-    """An activation is NaN, infinite or above 2^126 in magnitude.
-
-    Attributes
-    ----------
-    image, unit : int
-        Where it was found; the image counts from the batch's first.
-    value : float
-    """
-
-    def __init__(self, image: int, unit: int, value: float) -> None:
-        super().__init__(f"activation {value} in image {image}, unit {unit}, is not finite or above 2^126")
-        self.image, self.unit, self.value = image, unit, value
 
 
 def rank_above(quantile: str | Decimal, positions: int) -> int:
@@ -118,12 +102,12 @@ class Sieve:
         self._images = 0  # passed through
         self._raised_at = 0  # so many images
 
-    def add(self, activations: Tensor, first_image: int) -> tuple[Survivors, Tensor, Tensor]:
+    def add(self, activations: Array, first_image: int) -> tuple[Survivors, Tensor, Tensor]:
         """Pass one batch through.
 
         Parameters
         ----------
-        activations : Tensor
+        activations : Tensor or ndarray
             ``[N, U, h, w]`` float32, on the sieve's device.
         first_image : int
             The number of the batch's first image in the whole stream.
@@ -144,13 +128,14 @@ class Sieve:
         """
         return self.start(activations, first_image).finish()
 
-    def start(self, activations: Tensor, first_image: int) -> Passing:
+    def start(self, activations: Array, first_image: int) -> Passing:
         """Begin to pass one batch through; on a GPU its work is queued, and nobody waits for it yet.
 
         Parameters and errors are those of :meth:`add`, but for NonFiniteError, which the batch raises when it is
         finished. Batches may be started while earlier ones are on their way.
         """
         units = len(self.bound)
+        activations = as_tensor("activations", activations)
         if activations.dim() != 4 or activations.shape[1] != units or activations.dtype != torch.float32:
             raise ValueError(
                 f"activations must be float32 [N, {units}, h, w], not {activations.dtype} {list(activations.shape)}"

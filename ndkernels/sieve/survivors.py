@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ndkernels import devices
+from ndkernels.arrays import Array, as_tensor
 from ndkernels.sieve.ops import gather_maps, gather_maps_cpu, gather_maps_gpu
 
 HISTOGRAM_BINS = 2048
@@ -71,14 +72,14 @@ def _gather(maps: Tensor, pick: Tensor, limit: Tensor, threads: int) -> tuple[Te
     return bitmap, values
 
 
-def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) -> Tensor:
+def expand_survivors(survivors: Survivors, fill: Array, *, threads: int = 1) -> Tensor:
     """The maps of survivors as dense arrays.
 
     Parameters
     ----------
     survivors : Survivors
         A maps.
-    fill : Tensor
+    fill : Tensor or ndarray
         ``[U]`` float32, on the survivors' device: what absent cells of each unit read as. Their true value is at or
         below the bound they were dropped at, so for counting any value from there up to the threshold gives the same
         mask.
@@ -90,6 +91,7 @@ def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) ->
     Tensor
         ``[A, h, w]`` float32.
     """
+    fill = as_tensor("fill", fill)
     out = torch.empty((len(survivors), *survivors.shape), device=fill.device)
     if devices.on_gpu(fill):
         from ndkernels.sieve import gpu
@@ -107,13 +109,13 @@ def expand_survivors(survivors: Survivors, fill: Tensor, *, threads: int = 1) ->
     return out
 
 
-def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) -> Survivors:
+def compact_survivors(survivors: Survivors, bound: Array, *, threads: int = 1) -> Survivors:
     """Drop what a higher bound has ruled out.
 
     Parameters
     ----------
     survivors : Survivors
-    bound : Tensor
+    bound : Tensor or ndarray
         ``[U]`` float32, nowhere below the bound that made the survivors. Its device does the work, a GPU portion by
         portion, wherever the survivors are.
     threads : int
@@ -124,6 +126,7 @@ def compact_survivors(survivors: Survivors, bound: Tensor, *, threads: int = 1) 
     Survivors
         Sorted as before and on the same device; maps without a cell above the bound are gone.
     """
+    bound = as_tensor("bound", bound)
     if not devices.on_gpu(bound):
         return _compact_on_cpu(survivors.to("cpu"), bound, threads).to(survivors.image.device)
     parts: list[Survivors] = []
@@ -194,7 +197,7 @@ def join_survivors(parts: Sequence[Survivors]) -> Survivors:
 
 
 def select_thresholds(
-    blocks: Callable[[], Iterable[Survivors]], bound: Tensor, above: int, *, threads: int = 1
+    blocks: Callable[[], Iterable[Survivors]], bound: Array, above: int, *, threads: int = 1
 ) -> Tensor:
     """The (m+1)-th largest value of every unit, exactly.
 
@@ -202,7 +205,7 @@ def select_thresholds(
     ----------
     blocks : callable
         Gives an iterator over all survivors; called three times.
-    bound : Tensor
+    bound : Tensor or ndarray
         ``[U]`` float32: a proven lower bound of each threshold, and nowhere below the bounds that made the
         survivors. Its device does the work, wherever the survivors are.
     above : int
@@ -216,6 +219,7 @@ def select_thresholds(
         ``[U]`` float32: an element of the data, or the bound where at most m survivors exceed it (which is
         then the threshold itself). Of a stream that is not yet at its end it is the best proven bound.
     """
+    bound = as_tensor("bound", bound)
     units, device = len(bound), bound.device
     rank = torch.full((units,), above + 1, device=device)
     prefix = torch.zeros(units, dtype=torch.int32, device=device)

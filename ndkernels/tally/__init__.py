@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ndkernels import devices
+from ndkernels.arrays import Array, as_integers, as_tensor, refuse_nan, refuse_non_finite_maps
 from ndkernels.devices import check_devices
 from ndkernels.grid import Grid, check_maps
 from ndkernels.labels import LabelBlock, check_concepts, tensors
@@ -53,8 +54,10 @@ class UnitCounts:
         )
 
 
-def list_maps(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A dense ``[N, U, h, w]`` tensor as a list: ``maps [N·U, h, w]``, ``unit`` and ``image [N·U]`` int32."""
+def list_maps(activations: Array) -> tuple[Tensor, Tensor, Tensor]:
+    """A dense ``[N, U, h, w]`` array as a list: ``maps [N·U, h, w]``, ``unit`` and ``image [N·U]`` int32."""
+    if not isinstance(activations, Tensor):
+        activations = as_tensor("activations", activations)
     n, u = activations.shape[:2]
     return (
         activations.flatten(0, 1),
@@ -64,6 +67,67 @@ def list_maps(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def tally_units(
+    maps: Array,  # [A, h, w]
+    unit: Array,  # [A]
+    image: Array,  # [A]
+    thresholds: Array,  # [U]
+    grid: Grid,
+    labels: LabelBlock,
+    category: Array,  # [C]
+    counts: UnitCounts,
+    *,
+    once: bool = False,
+    area: Area = "category",
+    threads: int = 1,
+) -> None:
+    """Add the counts of a list of maps.
+
+    Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold;
+    nothing upsampled is ever stored. All tensors lie on one device, whose kernels do the work; only the grid may
+    come from another. NumPy arrays do as well as tensors, in any memory layout.
+
+    Parameters
+    ----------
+    maps : Tensor or ndarray
+        ``[A, h, w]`` float32, finite, magnitudes up to 2^126.
+    unit, image : Tensor or ndarray
+        ``[A]`` integers: each map's unit, and its image's place in ``labels``; sorted by image.
+    thresholds : Tensor or ndarray
+        ``[U]`` float32, no NaN.
+    grid : Grid
+        Tables for h×w on H×W.
+    labels : LabelBlock
+        B encoded images on H×W.
+    category : Tensor or ndarray
+        ``[C]`` integers: the primary category of concept j + 1, from 0 to K - 1, or -1 for none.
+    counts : UnitCounts
+        Added to.
+    once : bool
+        Whether a concept that is given twice at a pixel counts there once.
+    area : str
+        Over which images a unit's area counts for a category: those that carry a label of the ``category``,
+        those where the mask ``touched`` one, or ``all``.
+    threads : int
+        Threads, which split the units, on a CPU.
+
+    Raises
+    ------
+    NonFiniteError
+        If a map holds a value that is not finite or above 2^126.
+    ValueError
+        If shapes, types, ranges or devices do not fit each other.
+    """
+    maps, thresholds = as_tensor("maps", maps), as_tensor("thresholds", thresholds)
+    unit, image, category = (
+        as_integers(name, values) for name, values in (("unit", unit), ("image", image), ("category", category))
+    )
+    _check(maps, unit, image, thresholds, grid, labels, category, counts, area)
+    refuse_nan("thresholds", thresholds)
+    refuse_non_finite_maps(maps, unit, image)
+    _tally(maps, unit, image, thresholds, grid, labels, category, counts, once, area, threads)
+
+
+def tally_finite_units(
     maps: Tensor,  # [A, h, w]
     unit: Tensor,  # [A]
     image: Tensor,  # [A]
@@ -77,42 +141,24 @@ def tally_units(
     area: Area = "category",
     threads: int = 1,
 ) -> None:
-    """Add the counts of a list of maps.
-
-    Each map is upsampled by the grid's tables and compared, strictly greater, with its unit's threshold;
-    nothing upsampled is ever stored. All tensors lie on one device, whose kernels do the work; only the grid may
-    come from another.
-
-    Parameters
-    ----------
-    maps : Tensor
-        ``[A, h, w]`` float32, finite, magnitudes up to 2^126.
-    unit, image : Tensor
-        ``[A]`` int32: each map's unit, and its image's place in ``labels``; sorted by image.
-    thresholds : Tensor
-        ``[U]`` float32.
-    grid : Grid
-        Tables for h×w on H×W.
-    labels : LabelBlock
-        B encoded images on H×W.
-    category : Tensor
-        ``[C]`` int32: the primary category of concept j + 1, from 0 to K - 1, or -1 for none.
-    counts : UnitCounts
-        Added to.
-    once : bool
-        Whether a concept that is given twice at a pixel counts there once.
-    area : str
-        Over which images a unit's area counts for a category: those that carry a label of the ``category``,
-        those where the mask ``touched`` one, or ``all``.
-    threads : int
-        Threads, which split the units, on a CPU.
-
-    Raises
-    ------
-    ValueError
-        If shapes, types, ranges or devices do not fit each other.
-    """
+    """The same for float32 and int32 tensors that are known to be finite, such as a sieve's: nobody looks again."""
     _check(maps, unit, image, thresholds, grid, labels, category, counts, area)
+    _tally(maps, unit, image, thresholds, grid, labels, category, counts, once, area, threads)
+
+
+def _tally(
+    maps: Tensor,
+    unit: Tensor,
+    image: Tensor,
+    thresholds: Tensor,
+    grid: Grid,
+    labels: LabelBlock,
+    category: Tensor,
+    counts: UnitCounts,
+    once: bool,
+    area: Area,
+    threads: int,
+) -> None:
     grid = grid.to(maps.device)
     devices.run_op(
         tally_maps,

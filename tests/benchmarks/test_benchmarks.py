@@ -243,7 +243,7 @@ def off_by_little(rotation: Any) -> type:
         (bench_scaling, tally_cases, "tally_units", more),
         (bench_sieve, bench_sieve, "select_thresholds", more),
         (bench_labels, bench_labels, "encode_labels", other_codes),
-        (bench_grid, bench_grid, "mask_maps", lambda f: lambda *a, **k: ~f(*a, **k)),
+        (bench_grid, bench_grid, "mask_finite_maps", lambda f: lambda *a, **k: ~f(*a, **k)),
         (bench_pixels, bench_pixels, "look_up_pixels", more),
         (bench_rotate, bench_rotate, "Rotation", off_by_little),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ndengine
+from ndengine.series.expand import count_choices, expand_grids
+from ndengine.series.read import MOST_RUNS
 from tests.cli.conftest import Invoke
 
 Fails = Callable[..., str]
@@ -163,3 +166,26 @@ def test_a_wrong_file_is_a_wrong_call(fails: Fails, series: Path, sweep: list[ob
     series.write_text("[[run]]\nlayers = 'conv1'")
     assert fails(*sweep, code=2).startswith(f"{series}, [[run]] 1: There is no key 'layers' here; use layer")
     assert not (tmp_path / "swept").exists()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_grid_is_counted_before_it_is_made(dry: bool, fails: Fails, tmp_path: Path) -> None:
+    file = tmp_path / "huge.toml"
+    values = list(range(1, 1001))
+    keys = ("seed", "top-images", "limit", "min-images")
+    grid = "\n".join(f"over.{key} = {values}" for key in keys)
+    file.write_text(f'[[run]]\nname = "a"\n[[run]]\nname = "{{seed}}-{{limit}}"\n{grid}\n')
+    message = fails("sweep", file, "--out", tmp_path / "out", *(["--dry-run"] if dry else []), code=2)
+    assert message == f"{file} describes 1,000,000,000,001 runs; use 10,000 at most, or several files."
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_largest_series_is_taken() -> None:
+    over = [{"a": list(range(100)), "b": list(range(99))}, {"a": list(range(100))}]
+    assert count_choices(over) == len(list(expand_grids(over))) == MOST_RUNS
+    assert count_choices(None) == count_choices({}) == count_choices({"a": 3}) == 1
+
+
+def test_a_pipe_is_no_series(fails: Fails, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "series.toml")
+    assert fails("sweep", tmp_path / "series.toml", "--dry-run", code=2).endswith("is no file; name a series file.")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ndengine import clock, dissect, spool
 from ndengine.clock import Clock
 from ndengine.dissect import dissect_network
+from ndengine.result import load
 from ndengine.settings import Knobs, Settings, SpoolKind
 from tests.engine.tinybroden import make_broden
 
@@ -182,3 +187,50 @@ def test_a_device_is_waited_for_only_where_that_was_asked_for(
     dissect_network(settings, tmp_path / "out", cache=tmp_path / "cache", profile=profile)
     assert bool(waited) is profile
     assert set(waited) <= {threading.main_thread()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does getrusage count what started a process")
+def test_the_peak_of_memory_is_the_process_own() -> None:
+    held = np.ones(300 << 20, np.uint8)
+    code = "from ndengine.clock import peak_memory_bytes; print(peak_memory_bytes())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert clock.peak_memory_bytes() > len(held)  # type: ignore[operator]
+    assert 1e6 < int(found.stdout) < 200e6
+
+
+def test_a_run_holds_one_copy_of_its_counts(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was computed is let go before what was written is read back, whose peak is told, too."""
+    alive: list[Any] = []
+    score, seen = dissect.score_layer, []
+    peak = clock.peak_memory_bytes() or 0
+
+    def watch(run: Any, layer: Any, counts: Any, *more: Any) -> Any:
+        seen.append(weakref.ref(counts.intersection))
+        return score(run, layer, counts, *more)
+
+    def reading(folder: Path) -> Any:
+        alive.extend(ref() for ref in seen)
+        monkeypatch.setattr(dissect, "peak_memory_bytes", lambda: 3 * peak)
+        return load(folder)
+
+    monkeypatch.setattr(dissect, "score_layer", watch)
+    monkeypatch.setattr(dissect, "load", reading)
+    found = dissect_network(settings, tmp_path / "out", cache=tmp_path / "cache")
+    assert alive == [None, None]
+    assert (found.folder, found.computed) == (tmp_path / "out", True)
+    monkeypatch.undo()
+    again = load(tmp_path / "out")
+    for name, layer in again.layers.items():
+        np.testing.assert_array_equal(layer.counts.intersection, found.layers[name].counts.intersection)
+        assert layer.summary == found.layers[name].summary
+        assert (layer.field, layer.shape, layer.folder) == (
+            found.layers[name].field, found.layers[name].shape, found.layers[name].folder,
+        )  # fmt: skip
+    assert again.settings == found.settings
+    assert again.provenance["peak_memory_bytes"] == found.provenance["peak_memory_bytes"] == 3 * peak
+    for once in ("profile", "seconds"):
+        assert again.provenance.pop(once)
+        assert found.provenance.pop(once)
+    assert again.provenance == found.provenance

@@ -208,7 +208,7 @@ def test_resumes_after_an_interruption(
         with pytest.raises(KeyboardInterrupt):
             run(disk)
     assert list((tmp_path / "out" / "unfinished" / "spool" / "second").glob("segment-*.h5"))
-    with pytest.raises(SpoolError, match=r"interrupted run with other settings \(quantile\)"):
+    with pytest.raises(SpoolError, match=r"interrupted run with other settings \(quantile 0\.02, not 0\.05\)"):
         run(replace(disk, knobs=Knobs(quantile="0.05")))
     resumed = run(disk)
     assert resumed.provenance["images_probed"] == IMAGES - 16

@@ -119,9 +119,9 @@ def test_a_spool_is_not_shared(settings: Settings, tmp_path: Path, monkeypatch: 
 
     for one, other in ((disk, half), (half, disk)):
         out = tmp_path / one.precision
-        key = json.loads(leave(one, out).read_text())
-        assert ("precision" in key) == (one is half), "a spool of before there was a choice has none, and goes on"
-        with pytest.raises(SpoolError, match=r"interrupted run with other settings \(precision\)"):
+        assert json.loads(leave(one, out).read_text())["key"]["precision"] == one.precision
+        changed = rf"precision {one.precision}, not {other.precision}"
+        with pytest.raises(SpoolError, match=rf"interrupted run with other settings \({changed}\)"):
             dissect_network(other, out, cache=tmp_path / "cache")
         assert dissect_network(one, out, cache=tmp_path / "cache").provenance["images_probed"] == 0
 

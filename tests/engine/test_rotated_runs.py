@@ -176,21 +176,21 @@ def test_an_interrupted_run_goes_on(
         patch.setattr(spool.SurvivorSpool, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(rotated)
-    key = json.loads((tmp_path / "out" / "unfinished" / "spool" / "second" / "spool.json").read_text())
+    key = json.loads((tmp_path / "out" / "unfinished" / "spool" / "second" / "spool.json").read_text())["key"]
     assert (key["rotate"], key["rotate_seed"]) == (0.6, 1)
     for other, names in (
-        ({"rotate": 0.4}, "rotate"),
-        ({"rotate_seed": 2}, "rotate_seed"),
-        ({"rotate": None}, "rotate, rotate_seed"),
+        ({"rotate": 0.4}, r"rotate 0\.6, not 0\.4\)"),
+        ({"rotate_seed": 2}, r"rotate_seed 1, not 2\)"),
+        ({"rotate": None}, r"rotate 0\.6, not 0\.0; rotate_seed 1, not none; versions"),
     ):
-        with pytest.raises(SpoolError, match=rf"interrupted run with other settings \({names}\)"):
+        with pytest.raises(SpoolError, match=rf"interrupted run with other settings \({names}"):
             run(replace(rotated, **other))
     resumed = run(rotated)
     assert resumed.provenance["images_probed"] == IMAGES - 16
     assert same(whole.counts, resumed.layer().counts)
 
 
-def test_a_spool_of_before_there_were_rotations_goes_on(
+def test_a_spool_without_a_rotation_is_not_one_with_it(
     settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 1)
@@ -199,9 +199,9 @@ def test_a_spool_of_before_there_were_rotations_goes_on(
         patch.setattr(dissect, "find_thresholds", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(disk)
-    key = json.loads((tmp_path / "out" / "unfinished" / "spool" / "second" / "spool.json").read_text())
-    assert not {"rotate", "rotate_seed"} & set(key)
-    with pytest.raises(SpoolError, match=r"other settings \(rotate, rotate_seed\)"):
+    key = json.loads((tmp_path / "out" / "unfinished" / "spool" / "second" / "spool.json").read_text())["key"]
+    assert (key["rotate"], key["rotate_seed"]) == (0.0, None)
+    with pytest.raises(SpoolError, match=r"other settings \(rotate 0\.0, not 0\.2; rotate_seed none, not 1; "):
         run(replace(disk, rotate=0.2))
     assert run(disk).provenance["images_probed"] == 0
 

@@ -13,8 +13,9 @@ import torch
 
 from ndengine import spool as spool_module
 from ndengine import spool_files
+from ndengine.dense_spool import DenseSpool
 from ndengine.errors import SpoolError
-from ndengine.spool import DenseSpool, Spool, SurvivorSpool
+from ndengine.spool import Spool, SurvivorSpool
 from ndengine.threshold import find_thresholds
 from ndkernels.sieve import NonFiniteError, Survivors, expand_survivors, naive, rank_above
 
@@ -176,7 +177,8 @@ def test_full_disk(kind: str, activations: torch.Tensor, tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "no space")
 
     spool = make(kind, tmp_path)
-    monkeypatch.setattr(spool_files, "write_rows", refuse)
+    monkeypatch.setattr(spool_files, "write_checked", refuse)
+    monkeypatch.setattr("ndengine.hdf5.DiskFile.check", refuse)
     with pytest.raises(SpoolError, match=r"can't be written .No space left on device.*choose another --out"):
         feed(spool, activations)
     assert not list(tmp_path.glob("*.part"))
@@ -191,24 +193,42 @@ def test_arrays_round_trip(shape: tuple[int, ...], tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["a"][()], array)  # any HDF5 reader reads it too
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
-    spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
-    with pytest.raises(SpoolError, match=r"other settings \(model\).*--overwrite"):
-        spool_files.claim_folder(tmp_path / "s", {"model": "b", "size": [1, 2]})
-    (tmp_path / "s" / "spool.json").write_text("{")
-    with pytest.raises(SpoolError, match=r"spool\.json is damaged"):
-        spool_files.claim_folder(tmp_path / "s", {"model": "a", "size": [1, 2]})
-
-
 def test_dense_file(activations: torch.Tensor, tmp_path: Path) -> None:
+    """Whatever byte of it flips, a reader notices, or reads the same."""
     spool = make("dense", tmp_path)
     feed(spool, activations)
     assert isinstance(spool, DenseSpool)
     spool.finish()
-    with h5py.File(tmp_path / "activations.h5") as file:
+    path = tmp_path / "activations.h5"
+    with h5py.File(path) as file:
         assert file["activations"].dtype == np.float32
         np.testing.assert_array_equal(file["activations"][()], activations.numpy())
+    whole, found = path.read_bytes(), 0
+    places = [*range(0, 1200, 7), *range(1200, len(whole), 211)]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            with h5py.File(path) as file:
+                np.testing.assert_array_equal(file["activations"][()], activations.numpy())
+        except (OSError, KeyError, RuntimeError):
+            found += 1
+    assert found > len(places) // 2
+
+
+def test_a_flip_in_a_dense_spool_is_found_while_it_is_used(activations: torch.Tensor, tmp_path: Path) -> None:
+    spool = make("dense", tmp_path)
+    feed(spool, activations)
+    spool.close()
+    path = tmp_path / "activations.h5"
+    raw = bytearray(path.read_bytes())
+    place = raw.find(activations.numpy()[20].tobytes())
+    assert place > 0
+    raw[place] ^= 2
+    path.write_bytes(raw)
+    with pytest.raises(SpoolError, match=r"activations\.h5 can't be read back"):
+        list(spool.survivors())
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
@@ -231,7 +251,7 @@ def test_a_kill_in_the_middle_of_a_spill(
         patch.setattr(spool_files, "write_segment", killed)
         with pytest.raises(KeyboardInterrupt):
             first.close(write=True)
-    assert len(first._held) > 3
+    assert len(first._stream.held) > 3
     second = SurvivorSpool(SHAPE[1], ABOVE, 3, folder=tmp_path, memory_bytes=0)
     assert second.images == 0
     assert not list(tmp_path.glob("segment-*"))

@@ -135,7 +135,7 @@ PLACE, MASKS = np.array([0, 1]), np.zeros((2, 5, 1), np.uint8)
         ((TILES.astype(np.int32), PLACE, MASKS, 5, 0), "tiles must be"),
         ((TILES[:, :0], PLACE, MASKS, 5, 0), "tiles must be"),
         ((TILES, PLACE[:0], MASKS[:0], 5, 0), "of at least one tile"),
-        ((TILES, PLACE.astype(np.int32), MASKS, 5, 0), "place must be int64"),
+        ((TILES, PLACE.astype(float), MASKS, 5, 0), "place must hold integers, not torch.float64"),
         ((TILES, PLACE - 1, MASKS, 5, 0), "places must lie in 0 … 1"),
         ((TILES, PLACE + 1, MASKS, 5, 0), "places must lie in 0 … 1"),
         ((TILES, PLACE, MASKS[:1], 5, 0), r"masks must be uint8 \[2, H, 1\] for a width of 5"),

@@ -51,7 +51,7 @@ def draw_maps(shape: tuple[int, ...], kind: str, seed: int = 0) -> Maps:
 
 def rotated(maps: Maps, matrix: Matrix) -> Maps:
     given = torch.from_numpy(maps.copy())
-    Rotation(matrix).apply(given)
+    Rotation(matrix).turn(given)
     return given.numpy()
 
 

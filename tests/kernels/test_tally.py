@@ -335,7 +335,7 @@ WRONG = [
     ("maps", torch.zeros(6, 7, 8), r"maps must be float32 \[A, 7, 7\], not torch.float32 \[6, 7, 8\]"),
     ("maps", torch.zeros(6, 7, 7).half(), r"maps must be float32 \[A, 7, 7\], not torch.float16"),
     ("unit", torch.zeros(5, **INT32), r"unit must be torch.int32 \[6\], not torch.int32 \[5\]"),
-    ("unit", torch.zeros(6, **INT64), r"unit must be torch.int32 \[6\], not torch.int64 \[6\]"),
+    ("unit", torch.zeros(6), "unit must hold integers, not torch.float32"),
     ("unit", torch.full((6,), 3, **INT32), "unit must lie between 0 and 2"),
     ("unit", torch.full((6,), -1, **INT32), "unit must lie between 0 and 2"),
     ("image", torch.zeros(7, **INT32), r"image must be torch.int32 \[6\], not torch.int32 \[7\]"),
