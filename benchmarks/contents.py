@@ -28,7 +28,7 @@ VOLATILE = frozenset(
         "spool_bytes",
     }
 )
-ROW = re.compile(r"<div><dt>([\w.]+)</dt><dd>.*?</dd></div>")  # of a page's table of settings and provenance
+ROW = re.compile(r"<div><dt>([\w., ]+)</dt><dd>.*?</dd></div>")  # of a page's table of settings and provenance
 Contents = dict[str, str]
 
 
@@ -102,7 +102,7 @@ def drop_keys(value: Any, without: frozenset[str] = VOLATILE) -> Any:
 
 def drop_rows(page: str, without: frozenset[str]) -> str:
     """A page without the rows of its tables that have such a key in their name."""
-    return ROW.sub(lambda row: "" if without & set(row[1].split(".")) else row[0], page)
+    return ROW.sub(lambda row: "" if without & set(re.split(r"[., ]", row[1])) else row[0], page)
 
 
 def array_digest(array: Any) -> str:

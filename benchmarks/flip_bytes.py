@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.contents import differences
-from benchmarks.flip_readers import KINDS, ROOMS, Kind, Reading, read
+from benchmarks.flip_kinds import KINDS, ROOMS, Kind
+from benchmarks.flip_readers import Reading, read
 from benchmarks.flip_rooms import make_everything_small, put_back
 from benchmarks.harness import QUICK_RESULTS
 from benchmarks.machine import RESULTS, machine_line, write_results
@@ -106,6 +107,7 @@ class Rooms:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._usual: dict[tuple[str, str], Reading] = {}
+        self._changed: dict[str, Path] = {}  # what was flipped last in each room
 
     def enter(self, name: str) -> Path:
         """Make a room what it was when it was built, and the current folder; gives it."""
@@ -116,7 +118,7 @@ class Rooms:
             ROOMS[name]()
             os.chdir(self._home)
             put_back(live, kept)
-        put_back(kept, live)
+        put_back(kept, live, self._changed.pop(name, None))
         os.chdir(live)
         return live
 
@@ -155,6 +157,7 @@ class Rooms:
             usual = self.usual(flip.kind, name, seconds)
             self.enter(flip.kind.room)
             flip.make()
+            self._changed[flip.kind.room] = flip.file
             outcome, what = classify(apart(lambda reader=reader: read(reader), seconds), usual, flip.file)
             tell(f"{name}: {outcome}{f' ({what})' if what else ''}")
             if OUTCOMES.index(outcome) > OUTCOMES.index(worst[0]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,9 @@ class Desk:
             raise RefusedError(last, done.exit_code)
         self.keep(" ".join(told[:2]), digest(done.stdout.encode()) if "--json" not in told else "")
         if "--json" in told:
-            self.reading.contents |= {f"{told[0]}: {k}": v for k, v in json_contents(json.loads(done.stdout))}
+            # How long a sweep took to take what was there is no part of what it says.
+            record = drop_keys(json.loads(done.stdout), frozenset({"seconds"} if told[0] == "sweep" else ()))
+            self.reading.contents |= {f"{told[0]}: {name}": text for name, text in json_contents(record)}
         return done.stdout
 
     def keep(self, name: str, text: str) -> None:
@@ -245,9 +246,9 @@ def overwrite(desk: Desk) -> None:
 # Interrupted runs
 
 
-def go_on(desk: Desk, spool: str, *further: str) -> None:
+def go_on(desk: Desk, spool: str, *, overwrite: bool = False) -> None:
     """The run that was interrupted."""
-    desk.command(*words("--spool", spool, *further))
+    desk.command(*words("--spool", spool, *(["--overwrite"] if overwrite else [])))
     desk.keep_folder("out", VOLATILE)
 
 
@@ -260,10 +261,9 @@ def compare_series(desk: Desk) -> None:
     desk.keep_folder("series/compare")
 
 
-def sweep(desk: Desk, *further: str) -> None:
+def sweep(desk: Desk) -> None:
     """The series once more: what is there is taken."""
-    told = desk.command("sweep", "series.toml", "--out", "series", "--cache", "cache", "--threads", 1, *further)
-    assert told
+    desk.command("sweep", "series.toml", "--out", "series", "--cache", "cache", "--threads", 1, "--json")
     desk.keep_folder("series/compare")
 
 
@@ -318,110 +318,3 @@ def fetch(desk: Desk, folder: str) -> None:
         path, _ = download(address, Path(folder), SILENT)
     for name, tensor in read_weights(path).items():
         desk.keep(name, array_digest(tensor.numpy()))
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file.
-
-    Attributes
-    ----------
-    name : str
-    room : str
-    patterns : tuple of str
-        Where its files lie in the room, as for ``glob``.
-    readers : dict of str to callable
-        What reads them.
-    """
-
-    name: str
-    room: str
-    patterns: tuple[str, ...]
-    readers: dict[str, Callable[[Desk], None]]
-
-
-ROOMS: dict[str, Callable[[], None]] = {
-    "packs": rooms.build_packs,
-    "scenes": rooms.build_scenes,
-    "results": rooms.build_results,
-    "disk": partial(rooms.build_interrupted, "disk"),
-    "dense": partial(rooms.build_interrupted, "dense"),
-    "series": rooms.build_series,
-    "small": rooms.build_small,
-    "downloads": rooms.build_downloads,
-}
-_RESULT: dict[str, Callable[[Desk], None]] = {
-    "load": open_result,
-    "show": show,
-    "compare": compare,
-    "run again": run_again,
-    "report": report,
-    "run --overwrite": overwrite,
-}
-_SERIES: dict[str, Callable[[Desk], None]] = {
-    "compare": compare_series,
-    "sweep": sweep,
-    "sweep --dry-run": plan,
-}
-_SMALL: dict[str, Callable[[Desk], None]] = {
-    "run": partial(run_small, model="small-base"),
-    "run of a snapshot": partial(run_small, model="small-base-iter-1"),
-    "training": receipts,
-}
-KINDS = (
-    Kind(
-        "pack in the cache", "packs", ("cache/*.h5",),
-        {
-            "run": run_anew, "data info": partial(describe, data="photos"), "PackedDataset": open_pack,
-            "report": report, "cache list": list_cache,
-        },
-    ),
-    Kind(
-        "pack made by hand", "packs", ("photos.h5",),
-        {
-            "run": partial(run_anew, data="photos.h5"), "data info": partial(describe, data="photos.h5"),
-            "data check": partial(check, data="photos.h5"), "data pack": pack_by_hand,
-            "PackedDataset": partial(open_pack, pattern="photos.h5"), "report": partial(report, folder="named"),
-        },
-    ),
-    Kind(
-        "built-in scenes, pack", "scenes", ("cache/*.h5",),
-        {"run": partial(run_anew, data="scenes"), "data info": partial(describe, data="scenes")},
-    ),
-    Kind(
-        "built-in scenes, tables", "scenes", ("cache/scenes*/*.csv", "cache/scenes*/*.json"),
-        {"run": partial(run_anew, data="scenes"), "packing": pack_scenes_again},
-    ),
-    Kind(
-        "built-in scenes, pictures", "scenes", ("cache/scenes*/images/*",),
-        {"run": partial(run_anew, data="scenes"), "packing": pack_scenes_again},
-    ),
-    Kind("result.json", "results", ("out/result.json",), _RESULT),
-    Kind("images.csv", "results", ("out/images.csv",), _RESULT),
-    Kind("units.csv", "results", ("out/*/units.csv",), {**_RESULT, "read_units_csv": read_table}),
-    Kind("counts.h5", "results", ("out/*/counts.h5",), _RESULT),
-    Kind("examples.h5", "results", ("out/*/examples.h5",), _RESULT),
-    Kind("activations.h5", "results", ("out/*/activations.h5",), {**_RESULT, "h5py": read_activations}),
-    Kind("report", "results", ("out/report/**/*",), {**_RESULT}),
-    Kind(
-        "spool of an interrupted run", "disk", ("out/unfinished/**/*.h5",),
-        {"run again": partial(go_on, spool="disk"), "run --overwrite": lambda desk: go_on(desk, "disk", "--overwrite")},
-    ),
-    Kind(
-        "spool.json", "disk", ("out/unfinished/**/*.json",),
-        {"run again": partial(go_on, spool="disk"), "run --overwrite": lambda desk: go_on(desk, "disk", "--overwrite")},
-    ),
-    Kind(
-        "activations of an interrupted run", "dense", ("out/unfinished/**/*",),
-        {"run again": partial(go_on, spool="dense")},
-    ),
-    Kind("series.json", "series", ("series/series.json",), _SERIES),
-    Kind("result in a series", "series", ("series/o*/**/*",), _SERIES),
-    Kind("comparison", "series", ("series/compare/*",), _SERIES),
-    Kind("paper.json and its page", "small", ("paper/paper.json", "paper/index.html"), {"paper": paper}),
-    Kind("weights trained here", "small", ("cache/small-v*/*/*.safetensors",), {**_SMALL, "pictures": pictures}),
-    Kind("receipt of a training", "small", ("cache/small-v*/*/*.json",), {**_SMALL, "paper": paper}),
-    Kind("weights in the package", "scenes", ("scenesnet.safetensors",), {"run": run_scenesnet}),
-    Kind("downloaded weights", "downloads", ("whole/*",), {"download": partial(fetch, folder="whole")}),
-    Kind("half a download", "downloads", ("half/*",), {"download": partial(fetch, folder="half")}),
-)  # fmt: skip

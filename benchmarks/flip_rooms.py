@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from ndengine.models.small.train import train_small
 IMAGES, BATCH = 24, 8
 SEGMENT_BYTES = 4096  # of a spool, so that a run of these few images has several segments
 CHUNK_BYTES = 1 << 16  # of a file of a spool: several images, not all of them
-TINY = Budget(images=64, epochs=1)  # two steps of training
+TINY = Budget(images=32, epochs=1)  # one step of training
 SMALL = NETWORKS["small-base"]
 STOP = "FLIP_STOP_AT_BATCH"
 NETWORK = f"""
@@ -241,7 +242,32 @@ def make_everything_small() -> None:
         setattr(module, name, value)
 
 
-def put_back(kept: Path, live: Path) -> None:
-    """Make a room what it was, dates included: a dataset's fingerprint has them."""
-    shutil.rmtree(live, ignore_errors=True)
-    shutil.copytree(kept, live, symlinks=True)
+def put_back(kept: Path, live: Path, changed: Path | None = None) -> None:
+    """Make a folder what it was, dates included: a dataset's fingerprint has them.
+
+    Parameters
+    ----------
+    kept, live : Path
+        The copy, and the folder; what has the size and the date of its copy is taken to be the same.
+    changed : Path, optional
+        A file in it that was changed behind its date's back.
+    """
+    wanted = {path.relative_to(kept): path.lstat() for path in kept.rglob("*")}
+    for path in sorted(live.rglob("*"), reverse=True):  # what is in a folder before the folder
+        inside = path.relative_to(live)
+        here, there = path.lstat(), wanted.get(inside)
+        if path.is_dir() and not path.is_symlink():
+            if there is None or not S_ISDIR(there.st_mode):
+                path.rmdir()
+        elif there is None or inside == changed or _differ(here, there):
+            path.unlink()
+    live.mkdir(parents=True, exist_ok=True)
+    for inside, state in wanted.items():
+        if S_ISDIR(state.st_mode):
+            (live / inside).mkdir(parents=True, exist_ok=True)
+        elif not os.path.lexists(live / inside):
+            shutil.copy2(kept / inside, live / inside, follow_symlinks=False)
+
+
+def _differ(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_mode, one.st_size, one.st_mtime_ns) != (other.st_mode, other.st_size, other.st_mtime_ns)
