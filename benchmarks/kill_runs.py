@@ -180,12 +180,13 @@ class Killing:
     def prepare(self, plans: Sequence[Plan], jobs: int) -> None:
         """Carry out what the plans are compared with, and fill the cache."""
         wanted = sorted({(plan.work.name, plan.spool, plan.cold) for plan in plans})
-        works = {work.name: work for work in self.works}
+        works = {plan.work.name: plan.work for plan in plans}
         for work in works.values():  # one after another: each packs its data
             older = self._home / "older" / work.name
             older.mkdir(parents=True)
-            code = Process(older, self._words(work, "memory", "--limit", str(work.images // 2))).end()
-            assert code == 0, f"{work.name} ended with {code}"
+            process = Process(older, self._words(work, "memory", "--limit", str(work.images // 2)))
+            code = process.end()
+            assert code == 0, f"{work.name} ended with {code}: {process.words()[-500:]}"
         with ThreadPoolExecutor(jobs) as pool:
             found = pool.map(lambda key: self._measure(works[key[0]], *key[1:]), wanted)
             self._usual = dict(zip(wanted, found, strict=True))
