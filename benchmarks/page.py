@@ -20,6 +20,8 @@ from benchmarks import (
     bench_sieve,
     bench_tally,
     equality,
+    flip_bytes,
+    kill_runs,
     stored,
 )
 from benchmarks.machine import UNSTABLE, line_of
@@ -108,6 +110,20 @@ SECTIONS = (
         "Prototxts and caffemodels that were valid until bytes, words, numbers or lengths were changed, or that were "
         "made up by their grammars. Address space, memory and time are limited; a network that is built is traced, and "
         "its shapes must be those that torch finds.",
+    ),
+    Section(
+        "Changed bytes", "flip-bytes", flip_bytes.show,
+        "One byte of a file is changed, every other time where the file keeps more than plain numbers: headers, "
+        "attributes, small files. Then all that reads the file does so, each command and call on a damaged copy of its "
+        "own, and what it gives is compared with what the whole file gives. Mended: a note names the file, and what it "
+        "is made from is there, so that the outcome is the same. Pages, pictures and tables that only people read are "
+        "written again by the command that made them.",
+    ),
+    Section(
+        "Killed runs", "kill-runs", kill_runs.show,
+        "Processes are ended after a random share of the processor time that their run takes, and the same command is "
+        "run again. Results are compared file by file, all bytes of what has no date in it; segments are small, so "
+        "that a run of seconds has as many as one of hours. What is only in memory starts again.",
     ),
 )  # fmt: skip
 
