@@ -35,6 +35,7 @@ from ndengine.result import ACTIVATIONS, Dissection, LayerResult, load, write_la
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
+from ndengine.settle import settle_run
 from ndengine.spool import DenseSpool, Spool, SurvivorSpool, available_bytes
 from ndengine.spool_files import claim_folder
 from ndengine.taken import refuse_changed_contents, refuse_other_settings
@@ -97,6 +98,8 @@ def dissect_network(
             dataset = open_dataset(settings.data, cache, progress)
         with dataset, explaining_full_memory(device):
             run = plan_run(settings, dataset, device, cache, progress, clock)
+            with clock.stage("probe"):
+                run = settle_run(run, progress)
             with clock.stage("compile"):
                 compile_kernels(run, progress)
             if not overwrite:
@@ -219,7 +222,7 @@ def fill_spools(
 ) -> int:
     """Run the network over all images that the spools lack; gives the place of the first of them."""
     layers = [layer for layer, _ in run.homes]
-    probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock)
+    probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock, run.manner)
     start = min(spool.images for spool in spools)
     batches = read_batches(
         run.dataset.images,
@@ -301,7 +304,7 @@ def lay_grid(run: Run, layer: Layer, progress: Progress) -> tuple[Grid, list[str
         inputs=run.size,
         field=layer.field,
     )
-    notes = [run.preprocessing.note] if run.preprocessing.note else []
+    notes = [note for note in (run.preprocessing.note, *run.notes) if note]
     if grid.note:
         notes.append(f"{layer.name}: {grid.note}.")
         progress.note(notes[-1])

@@ -15,6 +15,7 @@ from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
 from ndengine.devices import describe_gpu, multiplies_bfloat16
 from ndengine.errors import ModelError
+from ndengine.forward import USUAL, Manner
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
 from ndengine.models.registry import LoadedModel, load_model
@@ -53,6 +54,10 @@ class Run:
         The power of the rotation that each layer's units are put through; 0 leaves them as they are.
     rotate_seed : int
         Its seed.
+    manner : Manner
+        How the network is run.
+    notes : tuple of str
+        What a user should know of the network, besides what was assumed of its preprocessing.
     """
 
     settings: Settings
@@ -66,6 +71,8 @@ class Run:
     device: torch.device
     rotate: float
     rotate_seed: int
+    manner: Manner = USUAL
+    notes: tuple[str, ...] = ()
 
     def images(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Images by their place in the run: ``[B, ih, iw, 3]`` uint8."""
@@ -98,6 +105,7 @@ class Run:
             # Left out where it is float32: a spool of before there was a choice goes on.
             **({} if self.settings.precision == "float32" else {"precision": self.settings.precision}),
             **({"model_file": self.model.file_sha256} if self.model.file_sha256 else {}),
+            **({} if self.manner.is_usual else {"manner": self.manner.record()}),
             **({"rotate": self.rotate, "rotate_seed": self.rotate_seed} if self.rotate else {}),
         }
 
@@ -138,6 +146,7 @@ class Run:
                 "input_size": list(self.size),
                 "rotate": self.model.rotate,
                 "rotate_seed": self.model.rotate_seed,
+                **({} if self.manner.is_usual else {"manner": self.manner.record()}),
             },
             "rotation": {"power": self.rotate, "seed": self.rotate_seed},
             "dataset": {
@@ -177,6 +186,7 @@ def plan_run(
             layers=settings.layers,
             size=settings.size,
             usual_size=dataset.image_size,
+            channels=settings.channels,
             cache=cache,
             progress=progress,
         )
@@ -186,7 +196,7 @@ def plan_run(
             f"(`ndengine layers --model {model.name}` lists them)."
         )
     preprocessing = resolve_preprocessing(
-        model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale
+        model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale, inputs=model.channels
     )
     rotate, rotate_seed = settings.rotation((model.rotate, model.rotate_seed))
     large = next((layer for layer in model.layers if rotate and layer.shape[0] > MOST_UNITS), None)
@@ -197,8 +207,11 @@ def plan_run(
         )
     if settings.weights == "random":
         preprocessing = replace(preprocessing, note="")  # nothing was ever prepared for them
-    if preprocessing.note:
-        progress.note(preprocessing.note)
+    notes = list(model.notes)
+    if preprocessing.channels == "grey" and settings.channels is None:
+        notes.append(f"{model.name} takes one channel: it gets the mean of the three, each as it is prepared.")
+    for note in filter(None, (preprocessing.note, *notes)):
+        progress.note(note)
     least = settings.min_images
     if least is None:
         least = 0 if dataset.release else FEW_IMAGES
@@ -214,4 +227,5 @@ def plan_run(
         device=device,
         rotate=rotate,
         rotate_seed=rotate_seed,
+        notes=tuple(notes),
     )

@@ -46,7 +46,7 @@ FOUNDATION = {
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
     {"rotation"},
-    {"probe"},
+    {"forward", "probe"},
     {"spool", "spool_files", "tops"},
     {"threshold"},
     {"tally"},
@@ -56,7 +56,7 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"report"},
     {"compare"},
     {"plan"},
-    {"nonfinite"},
+    {"nonfinite", "settle"},
     {"dissect"},
     {"series"},
     {"experiments"},

@@ -50,9 +50,11 @@ def list_layers_and_missing(
     other networks have none.
     """
     from ndengine.models.aliases import missing_layers
+    from ndengine.models.foreign import foreign_output
     from ndengine.models.layers import list_layers as list_rows
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
     module, own = load_architecture(model, cache)
-    rows = list_rows(module, size or own or USUAL_SIZE, model)
+    with foreign_output():
+        rows = list_rows(module, size or own or USUAL_SIZE, model)
     return [row.record() for row in rows], dict(missing_layers(module))

@@ -25,12 +25,14 @@ from ndengine.models.caffe.network import CaffeNetwork
 from ndengine.models.caffe.source import build_prototxt, is_prototxt
 from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
+from ndengine.models.failures import input_channels, takes_channels
+from ndengine.models.foreign import foreign_output, settle_network
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
 from ndengine.models.small.build import build_small
 from ndengine.models.small.rows import find_network, network_names
 from ndengine.models.source import Asked, Built
-from ndengine.models.torchvision_import import torchvision_models
+from ndengine.models.torchvision_import import repair_torchvision, torchvision_models
 from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
 from ndengine.models.zoo.build import build_row
@@ -70,6 +72,10 @@ class LoadedModel:
         The power of the rotation that the benchmark puts the network's units through; None for none.
     rotate_seed : int or None
         Seed of that rotation.
+    channels : int
+        Channels of the images that it takes: 3, or 1 for grey ones.
+    notes : tuple of str
+        What had to be assumed about it.
     """
 
     module: nn.Module
@@ -84,6 +90,8 @@ class LoadedModel:
     file_sha256: str = ""
     rotate: float | None = None
     rotate_seed: int | None = None
+    channels: int = 3
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
@@ -94,6 +102,7 @@ def load_model(
     size: tuple[int, int] | None = None,
     usual_size: tuple[int, int] | None = None,
     seed: int = 0,
+    channels: str | None = None,
     cache: Path,
     progress: Progress = SILENT,
 ) -> LoadedModel:
@@ -116,6 +125,9 @@ def load_model(
         224x224.
     seed : int
         Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
+    channels : str, optional
+        ``grey`` for a network of one channel, ``rgb`` or ``bgr`` for one of three; told from the network where it is
+        not given.
     cache : Path
         The folder in which downloads are kept.
     progress : Progress
@@ -130,7 +142,9 @@ def load_model(
     asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
-    trace = trace_model(built.module, size)
+    inputs = _channels(built.module, size, channels, model)
+    with foreign_output():
+        trace = trace_model(built.module, size, channels=inputs)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace, built.listed)
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
@@ -150,7 +164,22 @@ def load_model(
         built.file_sha256,
         built.rotate,
         built.rotate_seed,
+        inputs,
+        built.notes,
     )
+
+
+def _channels(module: nn.Module, size: tuple[int, int], asked: str | None, model: str) -> int:
+    """Channels of the images that a network gets."""
+    if asked is None:
+        return input_channels(module, size)
+    wanted, other = (1, 3) if asked == "grey" else (3, 1)
+    if not takes_channels(module, size, wanted) and takes_channels(module, size, other):
+        remedy = "leave --channels out" if asked == "grey" else "use --channels grey"
+        raise ModelError(
+            f"{model} takes {'one channel' if other == 1 else 'three channels'} and not {asked}; {remedy}."
+        )
+    return wanted
 
 
 def _spare(network: CaffeNetwork) -> set[str]:
@@ -194,7 +223,7 @@ def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         built = _build_anew(model, asked, seed, cache, progress)
-    built.module.cpu().float().eval().requires_grad_(False)
+    settle_network(built.module, model)
     return built
 
 
@@ -358,7 +387,8 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
 def _build_timm(model: str, is_default: bool, origin: str) -> Built:
     timm, name = _timm_with(model), model.removeprefix("timm:")
     try:
-        module = timm.create_model(name, pretrained=is_default)
+        with foreign_output():
+            module = timm.create_model(name, pretrained=is_default)
     except Exception as error:  # timm's downloads fail in the ways of several libraries
         raise ModelError(f"{model} can't be built: {error}; use --weights random or a file.") from error
     config = timm.data.resolve_model_data_config(module)
@@ -371,8 +401,10 @@ def _build_timm(model: str, is_default: bool, origin: str) -> Built:
 def _timm_with(model: str) -> ModuleType:
     """The package timm, if this is one of its models."""
     name = model.removeprefix("timm:")
+    repair_torchvision()
     try:
-        timm = importlib.import_module("timm")
+        with foreign_output():
+            timm = importlib.import_module("timm")
     except ImportError as error:
         raise ModelError(
             f"{model} needs the package timm, which can't be imported ({error}): pip install timm."
