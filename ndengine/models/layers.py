@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.aliases import layer_aliases, missing_layers
 from ndengine.models.axes import COLUMNS, ROWS, Axes, Dim, length, places
+from ndengine.models.failures import input_channels
 from ndengine.models.trace import IMAGES, Step, Trace, field_of, first_tensor, trace_model
 from ndkernels.grid import Field
 
@@ -157,7 +158,7 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
     ModelError
         If nothing can be listed: the network can't take an input of this size, or puts out no maps.
     """
-    trace = trace_model(module, size)
+    trace = trace_model(module, size, channels=input_channels(module, size))
     named = layer_aliases(module)
     aliases = {path: alias for alias, path in named.items() if alias != path}
     hidden = {name for name in named if named[name] != name} | missing_layers(module).keys() - named.keys()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ndengine.models.axes import Axes, places
 from ndengine.models.fields import FieldMode
+from ndengine.models.foreign import is_scripted
 from ndkernels.grid import Field
 
 IMAGES = 2  # images in the traced batch: with one, a squeeze would take the batch for a spare dim
@@ -80,7 +81,7 @@ class Trace:
         return "done" if last < until or (last == until and path in self.steps) else "running"
 
 
-def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:
+def trace_model(module: nn.Module, size: tuple[int, int], channels: int = 3) -> Trace:
     """Follow one forward pass over images of ``size`` (rows, columns).
 
     On tensors without data where the network lets us, which takes milliseconds; else on zeros. The network
@@ -100,12 +101,12 @@ def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:
             hollow[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
         twin = copy.deepcopy(module, dict(hollow))
     except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
-        return _follow(module, size, "cpu")
-    trace = _follow(twin, size, "meta")
-    return _follow(module, size, "cpu") if trace.failure else trace
+        return _follow(module, size, "cpu", channels)
+    trace = _follow(twin, size, "meta", channels)
+    return _follow(module, size, "cpu", channels) if trace.failure else trace
 
 
-def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
+def _follow(module: nn.Module, size: tuple[int, int], device: str, channels: int) -> Trace:
     trace = Trace()
     names: dict[int, list[str]] = {}
     for name, tensor in (
@@ -141,10 +142,11 @@ def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
             calls = trace.steps[path].calls + 1 if path in trace.steps else 1
             trace.steps[path] = Step(begun[part], tick, calls, shape, axes)
 
-    handles = [h for part in paths for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))]
+    watched = [part for part in paths if not is_scripted(part)]
+    handles = [h for p in watched for h in (p.register_forward_pre_hook(begin), p.register_forward_hook(finish))]
     try:
         with torch.no_grad():
-            images = torch.zeros(IMAGES, 3, *size, device=device)
+            images = torch.zeros(IMAGES, channels, *size, device=device)
             mode.mark_images(images)
             with mode:
                 module(images)
