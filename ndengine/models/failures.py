@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ndengine.errors import ModelError
 from ndengine.models.foreign import foreign_output, is_foreign, is_scripted, said
 
 USUAL_SIZES = (224, 256, 32, 28, 64, 96, 112, 128, 227, 299, 384)
@@ -171,7 +172,12 @@ def _adapter_for(words: str, module: nn.Module, channels: int) -> str:
     if "missing" in lower and "required" in lower and "argument" in lower:
         return adapter("it takes more than a batch of images", "images, …")
     if any(mark in lower for mark in _TYPES):
-        return adapter("it gets float32 images, and its weights are made float32", "images, …")
+        if any(number in lower for number in ("long", "int;")):
+            return adapter("it takes whole numbers, and images are float32", "…")
+        return (
+            "images and weights are float32, whatever the weights were: let its forward pass compute in the type of its "
+            "weights, as in images.to(self.conv.weight.dtype)."
+        )
     first = first_channels(module)
     if "channels" in lower and first is not None and first != channels:
         return adapter(f"its first convolution takes {first} channels, and images have {channels}", "images, …")
@@ -214,6 +220,44 @@ def input_channels(module: nn.Module, size: Size = (224, 224)) -> int:
         Rows and columns of its input.
     """
     return next((channels for channels in (3, 1) if takes_channels(module, size, channels)), 3)
+
+
+def image_channels(module: nn.Module, size: Size, asked: str | None, model: str) -> int:
+    """Channels of the images that a network gets, with ``--channels`` as asked for.
+
+    Raises
+    ------
+    ModelError
+        If it takes others than those that were asked for.
+    """
+    if asked is None:
+        return input_channels(module, size)
+    wanted, other = (1, 3) if asked == "grey" else (3, 1)
+    if not takes_channels(module, size, wanted) and takes_channels(module, size, other):
+        remedy = "leave --channels out" if asked == "grey" else "use --channels grey"
+        takes = "one channel" if other == 1 else "three channels"
+        raise ModelError(f"{model} takes {takes} and not {asked}; {remedy}.")
+    return wanted
+
+
+def trace_sentence(subject: str, failure: str, module: nn.Module, size: Size, paths: Sequence[str] = ()) -> str:
+    """What :func:`failure_sentence` says of a network that was traced, on the CPU, and failed.
+
+    Parameters
+    ----------
+    subject : str
+        How the sentence begins.
+    failure : str
+        What the trace says of it.
+    module : nn.Module
+        The network.
+    size : tuple of int
+        Rows and columns of the images.
+    paths : sequence of str
+        Modules that the pass was to reach; with none, it was to go through.
+    """
+    images = torch.rand(2, input_channels(module, size), *size, generator=torch.Generator().manual_seed(0))
+    return failure_sentence(subject, failure, module, images, paths)
 
 
 def takes_channels(module: nn.Module, size: Size, channels: int) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,12 +22,13 @@ from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
 from ndengine.models.caffe.caffemodel import read_caffemodel
 from ndengine.models.caffe.network import CaffeNetwork
 from ndengine.models.caffe.source import build_prototxt, is_prototxt
-from ndengine.models.download import download, expected_digits, hash_file, is_intact
+from ndengine.models.download import hash_file
 from ndengine.models.factory import build_from_factory
-from ndengine.models.failures import input_channels, takes_channels
+from ndengine.models.failures import image_channels
 from ndengine.models.foreign import foreign_output, settle_network
 from ndengine.models.layers import Layer, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
+from ndengine.models.published import edition_of, fetch_published, state_dict_of, transform_as_published
 from ndengine.models.small.build import build_small
 from ndengine.models.small.rows import find_network, network_names
 from ndengine.models.source import Asked, Built
@@ -142,7 +142,7 @@ def load_model(
     asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
-    inputs = _channels(built.module, size, channels, model)
+    inputs = image_channels(built.module, size, channels, model)
     with foreign_output():
         trace = trace_model(built.module, size, channels=inputs)
     found = resolve_layers(built.module, layers or built.default_layers, model, size, trace, built.listed)
@@ -167,19 +167,6 @@ def load_model(
         inputs,
         built.notes,
     )
-
-
-def _channels(module: nn.Module, size: tuple[int, int], asked: str | None, model: str) -> int:
-    """Channels of the images that a network gets."""
-    if asked is None:
-        return input_channels(module, size)
-    wanted, other = (1, 3) if asked == "grey" else (3, 1)
-    if not takes_channels(module, size, wanted) and takes_channels(module, size, other):
-        remedy = "leave --channels out" if asked == "grey" else "use --channels grey"
-        raise ModelError(
-            f"{model} takes {'one channel' if other == 1 else 'three channels'} and not {asked}; {remedy}."
-        )
-    return wanted
 
 
 def _spare(network: CaffeNetwork) -> set[str]:
@@ -292,15 +279,15 @@ def _build_torchvision(
 ) -> Built:
     builder, editions = models.get_model_builder(name), models.get_model_weights(name)
     best = editions.DEFAULT if len(editions) else None
-    edition, state, sha256 = _edition_of(editions, asked.sha256), asked.state, asked.sha256
+    edition, state, sha256 = edition_of(editions, asked.sha256), asked.state, asked.sha256
     if asked.text == "default":
         if best is None:
             raise ModelError(f"torchvision has no weights for {name}; use --weights random or a file.")
         edition = best
-        path, sha256 = _fetch(best.url, cache, progress)
+        path, sha256 = fetch_published(best.url, cache, progress)
         state = read_weights(path)
     if edition is not None and state is not None:
-        with _state_dict_of(edition, state):
+        with state_dict_of(edition, state):
             module = builder(weights=edition)
         source = f"torchvision {edition}"
         transforms = edition.transforms()
@@ -313,38 +300,11 @@ def _build_torchvision(
     if name.startswith(("vgg", "googlenet", "inception")):
         arguments["init_weights"] = asked.text == "random"  # slow, and lost on a network that gets a file's weights
     module = builder(**arguments)
+    notes = transform_as_published(module, state, name)
     transforms = best.transforms() if best else None
     own = _preprocessing_of(transforms)
-    return Built(module, origin, "", ASSUMED if any(own.mean) else own, _defaults(module), _size(module, transforms))
-
-
-def _edition_of(editions: Any, sha256: str) -> Any:
-    """The edition of published weights that a file with this checksum is, whatever it is called; else None."""
-    names = {edition: edition.url.rpartition("/")[2] for edition in editions}
-    return next((e for e, name in names.items() if sha256 and expected_digits(name) and is_intact(name, sha256)), None)
-
-
-def _fetch(url: str, cache: Path, progress: Progress) -> tuple[Path, str]:
-    """The published file, from where torch itself has put it if it has."""
-    theirs = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    if theirs.is_file():
-        digest = hash_file(theirs)
-        if is_intact(theirs.name, digest):
-            return theirs, digest
-    return download(url, cache / "weights", progress)
-
-
-@contextmanager
-def _state_dict_of(published: Any, state: State) -> Iterator[None]:
-    """Let torchvision's builder take these tensors for the published ones: it would fetch and unpickle its own way.
-
-    The builder is still what loads them, for it knows what a network with published weights needs besides.
-    """
-    vars(published)["get_state_dict"] = lambda *arguments, **named: state
-    try:
-        yield
-    finally:
-        del vars(published)["get_state_dict"]
+    own = ASSUMED if any(own.mean) else own
+    return Built(module, origin, "", own, _defaults(module), _size(module, transforms), notes=notes)
 
 
 def _preprocessing_of(transforms: Any) -> Preprocessing:
