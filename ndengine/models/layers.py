@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ndengine.errors import ModelError
 from ndengine.models.aliases import layer_aliases, missing_layers
 from ndengine.models.axes import COLUMNS, ROWS, Axes, Dim, length, places
-from ndengine.models.failures import input_channels
+from ndengine.models.failures import input_channels, trace_sentence
 from ndengine.models.trace import IMAGES, Step, Trace, field_of, first_tensor, trace_model
 from ndkernels.grid import Field
 
@@ -168,8 +168,10 @@ def list_layers(module: nn.Module, size: tuple[int, int], model_name: str = "the
             layer = _layer(module, path, path, model_name, size, trace, "")
             rows.append(LayerRow(path, aliases.get(path, ""), layer.kind, layer.shape, layer.field))
     if not rows:
-        why = trace.failure or "no module puts out maps"
-        raise ModelError(f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size.")
+        subject = f"{model_name} has no layers at an input of {size[0]}x{size[1]}"
+        if not trace.failure:
+            raise ModelError(f"{subject}: no module puts out maps.")
+        raise ModelError(trace_sentence(subject, trace.failure, module, size))
     return rows
 
 
@@ -217,10 +219,8 @@ def _layer(
 ) -> Layer:
     step = trace.steps.get(path)
     if step is None and trace.failure:
-        raise ModelError(
-            f"{model_name} stopped before layer {name} on an input of {size[0]}x{size[1]} ({trace.failure}); "
-            "use a --size that the network takes."
-        )
+        subject = f"{model_name} stopped before layer {name} on an input of {size[0]}x{size[1]}"
+        raise ModelError(trace_sentence(subject, trace.failure, module, size, [path]))
     if step is None:
         raise ModelError(
             f"Layer {name} of {model_name} never runs in a forward pass; ask for a layer that does "
