@@ -19,6 +19,7 @@ from ndengine.models.preprocess import make_batch, resize_images
 from ndengine.plan import Run
 from ndengine.probe import Probe
 from ndengine.progress import Progress
+from ndengine.settings import Precision
 
 FEW = 2  # images that it is tried with
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.1}  # of a layer's largest activation: what rounding never reaches
@@ -41,8 +42,9 @@ def settle_run(run: Run, progress: Progress) -> Run:
     images = run.images(np.arange(min(FEW, len(run.indices))))
     batch = make_batch(resize_images(images, run.size), run.preprocessing, device=run.device, threads=1)
     layers = [layer for layer, _ in run.homes]
-    with _left_alone(run.model.module, run.device) as buffers:
-        manner, notes = Trial(run.model.module, layers, batch, run, buffers).settle()
+    with left_alone(run.model.module, run.device) as buffers:
+        trial = Trial(run.model.module, layers, batch, buffers, run.settings.precision)
+        manner, notes = trial.settle()
     for note in notes:
         progress.note(note)
     return replace(run, manner=manner, notes=(*run.notes, *notes))
@@ -58,16 +60,23 @@ class Trial:
     layers : sequence of Layer
         The layers that are asked for.
     batch : Tensor
-        ``[N, C, h, w]`` with one or two images.
-    run : Run
-        Its device and precision are used.
+        ``[N, C, h, w]`` with one or two images, on the device where the network is to run.
     buffers : dict of str to Tensor
         The network's buffers as they were before.
+    precision : str
+        What it computes in.
     """
 
-    def __init__(self, module: nn.Module, layers: Sequence[Layer], batch: Tensor, run: Run, buffers: Maps) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Sequence[Layer],
+        batch: Tensor,
+        buffers: Maps,
+        precision: Precision = "float32",
+    ) -> None:
         self._module, self._layers, self._batch, self._buffers = module, layers, batch, buffers
-        self._device, self._precision = run.device, run.settings.precision
+        self._device, self._precision = batch.device, precision
 
     def settle(self) -> tuple[Manner, list[str]]:
         """The manner, and sentences about it."""
@@ -200,7 +209,7 @@ def _changed(module: nn.Module, before: Maps) -> list[str]:
 
 
 @contextmanager
-def _left_alone(module: nn.Module, device: torch.device) -> Iterator[Maps]:
+def left_alone(module: nn.Module, device: torch.device) -> Iterator[Maps]:
     """Leave a network's buffers and torch's random numbers as they are; gives the buffers, on the CPU."""
     before = {name: tensor.detach().cpu().clone() for name, tensor in module.named_buffers()}
     devices = [device] if device.type == "cuda" else []

@@ -131,7 +131,8 @@ def reaches(module: nn.Module, images: Tensor, paths: Sequence[str] = ()) -> boo
 
         return finish
 
-    handles = [module.get_submodule(path).register_forward_hook(hook(path)) for path in paths]
+    parts = [(path, module.get_submodule(path)) for path in paths]
+    handles = [part.register_forward_hook(hook(path)) for path, part in parts if not is_scripted(part)]
     try:
         with torch.random.fork_rng(devices=[]), foreign_output(), torch.no_grad():
             module(images)
@@ -175,8 +176,8 @@ def _adapter_for(words: str, module: nn.Module, channels: int) -> str:
         if any(number in lower for number in ("long", "int;")):
             return adapter("it takes whole numbers, and images are float32", "…")
         return (
-            "images and weights are float32, whatever the weights were: let its forward pass compute in the type of its "
-            "weights, as in images.to(self.conv.weight.dtype)."
+            "images and weights are float32, whatever the weights were: let its forward pass compute in the type of "
+            "its weights, as in images.to(self.conv.weight.dtype)."
         )
     first = first_channels(module)
     if "channels" in lower and first is not None and first != channels:
