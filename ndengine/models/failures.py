@@ -174,7 +174,7 @@ def _adapter_for(words: str, module: nn.Module, channels: int) -> str:
         return adapter("it takes more than a batch of images", "images, …")
     if any(mark in lower for mark in _TYPES):
         if any(number in lower for number in ("long", "int;")):
-            return adapter("it takes whole numbers, and images are float32", "…")
+            return adapter("it takes whole numbers, and images are float32", "images, …")
         return (
             "images and weights are float32, whatever the weights were: let its forward pass compute in the type of "
             "its weights, as in images.to(self.conv.weight.dtype)."

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,24 @@ def foreign_output() -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        with suppress(OSError, AttributeError, TypeError):
-            ctypes.CDLL(None).fflush(None)  # what C has buffered was meant for now
+        _flush_c()  # what it has buffered was meant for now
         if saved >= 0:
             os.dup2(saved, 1)
             os.close(saved)
+
+
+@cache
+def _c_library() -> Any:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # Windows
+        return None
+
+
+def _flush_c() -> None:
+    library = _c_library()
+    if library is not None:
+        library.fflush(None)
 
 
 def is_foreign(error: BaseException) -> bool:
