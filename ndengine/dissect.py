@@ -41,6 +41,7 @@ from ndengine.result import Dissection, LayerResult, load, write_layer, write_re
 from ndengine.rotation import rotation_power
 from ndengine.score import Scores, Summary, score_units, summarise
 from ndengine.settings import Settings
+from ndengine.settle import settle_run
 from ndengine.spool import Spool, SurvivorSpool, available_bytes
 from ndengine.spool_key import claim_folder, has_segments, read_key
 from ndengine.taken import refuse_changed_contents, refuse_other_settings
@@ -107,6 +108,8 @@ def dissect_network(
             dataset = open_dataset(settings.data, cache, progress)
         with dataset, explaining_full_memory(device):
             run = plan_run(settings, dataset, device, cache, progress, clock)
+            with clock.stage("probe"):
+                run = settle_run(run, progress)
             with clock.stage("compile"):
                 compile_kernels(run, progress)
             if not overwrite:
@@ -252,7 +255,7 @@ def fill_spools(
 ) -> int:
     """Run the network over all images that the spools lack; gives the place of the first of them."""
     layers = [layer for layer, _ in run.homes]
-    probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock)
+    probe = Probe(run.model.module, layers, run.device, run.settings.precision, rotations, clock, run.manner)
     start = min(spool.images for spool in spools)
     if start:
         progress.note(resumed_note(start, len(run.indices)))
@@ -340,7 +343,7 @@ def lay_grid(run: Run, layer: Layer, progress: Progress) -> tuple[Grid, list[str
         inputs=run.size,
         field=layer.field,
     )
-    notes = [note for note in (run.preprocessing.note, *run.data_notes) if note]
+    notes = [note for note in (run.preprocessing.note, *run.notes, *run.data_notes) if note]
     for said in filter(None, (layer.note, grid.note)):
         notes.append(f"{layer.name}: {said}.")
         progress.note(notes[-1])

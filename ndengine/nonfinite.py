@@ -38,7 +38,7 @@ def naming_non_finite(run: Run, layer: Layer, spool: Spool) -> Iterator[None]:
 
 def _before_rotation(run: Run, layer: Layer, place: int) -> tuple[int, float] | None:
     """The first unit of an image that can't be counted as the network gives it, and its value; None without one."""
-    probe = Probe(run.model.module, [layer], run.device, run.settings.precision)
+    probe = Probe(run.model.module, [layer], run.device, run.settings.precision, manner=run.manner)
     (_, batch), *_ = read_batches(
         run.dataset.images,
         run.indices[place : place + 1],

@@ -17,6 +17,7 @@ from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
 from ndengine.devices import describe_gpu, multiplies_bfloat16
 from ndengine.errors import ModelError
+from ndengine.forward import USUAL, Manner
 from ndengine.models.arrange import Layout
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
@@ -60,6 +61,10 @@ class Run:
         The power of the rotation that each layer's units are put through; 0 leaves them as they are.
     rotate_seed : int
         Its seed.
+    manner : Manner
+        How the network is run.
+    notes : tuple of str
+        What a user should know of the network, besides what was assumed of its preprocessing.
     data_notes : tuple of str
         What the user should know about the dataset.
     """
@@ -75,6 +80,8 @@ class Run:
     device: torch.device
     rotate: float
     rotate_seed: int
+    manner: Manner = USUAL
+    notes: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
 
     def images(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -108,6 +115,7 @@ class Run:
             "model_file": self.model.file_sha256,
             "rotate": self.rotate,
             "rotate_seed": self.rotate_seed if self.rotate else None,
+            **({} if self.manner.is_usual else {"manner": self.manner.record()}),
             # A network adds in another order in batches of another size, and may on other threads.
             "batch_size": self.settings.batch_size,
             "threads": self.settings.threads,
@@ -161,6 +169,7 @@ class Run:
                 "input_size": list(self.size),
                 "rotate": self.model.rotate,
                 "rotate_seed": self.model.rotate_seed,
+                **({} if self.manner.is_usual else {"manner": self.manner.record()}),
             },
             "rotation": {"power": self.rotate, "seed": self.rotate_seed},
             "layers": {layer.name: layer.record() for layer, _ in self.homes},
@@ -202,6 +211,7 @@ def plan_run(
             size=settings.size,
             usual_size=dataset.image_size,
             layout=Layout.of(settings.axes, settings.tokens, settings.grid),
+            channels=settings.channels,
             cache=cache,
             progress=progress,
         )
@@ -211,7 +221,7 @@ def plan_run(
             f"(`ndengine layers --model {model.name}` lists them)."
         )
     preprocessing = resolve_preprocessing(
-        model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale
+        model.preprocessing, settings.mean, settings.std, settings.channels, settings.scale, inputs=model.channels
     )
     rotate, rotate_seed = settings.rotation((model.rotate, model.rotate_seed))
     large = next((layer for layer in model.layers if rotate and layer.shape[0] > MOST_UNITS), None)
@@ -222,12 +232,13 @@ def plan_run(
         )
     if settings.weights == "random":
         preprocessing = replace(preprocessing, note="")  # nothing was ever prepared for them
-    if preprocessing.note:
-        progress.note(preprocessing.note)
+    notes = list(model.notes)
+    if preprocessing.channels == "grey" and settings.channels is None:
+        notes.append(f"{model.name} takes one channel: it gets the mean of the three, each as it is prepared.")
     indices = select_images(dataset, settings.split, settings.limit)
     repeated = repeated_images(dataset.image_names[i] for i in indices)
     data_notes = (*repeated, *unread_columns(dataset.tables, dataset.vocabulary.categories))
-    for note in data_notes:
+    for note in filter(None, (preprocessing.note, *notes, *data_notes)):
         progress.note(note)
     least = settings.min_images
     if least is None:
@@ -245,4 +256,5 @@ def plan_run(
         rotate=rotate,
         rotate_seed=rotate_seed,
         data_notes=data_notes,
+        notes=tuple(notes),
     )

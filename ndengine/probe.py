@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from ndengine.clock import Clock
 from ndengine.devices import CPU, exact_arithmetic
 from ndengine.errors import ModelError
+from ndengine.forward import USUAL, Manner, PassError, explain_pass
+from ndengine.models.foreign import foreign_output, is_foreign
 from ndengine.models.layers import Layer, layer_maps
-from ndengine.models.preprocess import Preprocessing, resize_images
+from ndengine.models.preprocess import Preprocessing, make_batch, resize_images
 from ndengine.settings import Precision
-from ndkernels.pixels import look_up_pixels
 from ndkernels.rotate import Rotation
 
 READ_AHEAD = 2  # batches
@@ -77,7 +78,7 @@ def read_batches(
     first : int
         The place in ``indices`` of the batch's first image.
     batch : Tensor
-        ``[B, 3, *size]`` float32 in channels-last order.
+        ``[B, 3, *size]`` float32 in channels-last order; ``[B, 1, *size]`` for a grey network.
     """
     table = preprocessing.table()
     clock = clock or Clock()
@@ -87,7 +88,7 @@ def read_batches(
     beside = device.type != "cpu"
 
     def look_up(found: NDArray[np.uint8]) -> Tensor:
-        return look_up_pixels(found, table, preprocessing.order, device=device, threads=threads)
+        return make_batch(found, preprocessing, table, device=device, threads=threads)
 
     def load(first: int) -> Tensor | NDArray[np.uint8]:
         with clock.reading("read"):
@@ -147,7 +148,7 @@ class Probe:
     Parameters
     ----------
     module : nn.Module
-        In evaluation mode; its memory format becomes channels-last, which is the faster one for convolutions.
+        In evaluation mode; its memory format becomes that of ``manner``.
     layers : sequence of Layer
         Each says which of its module's calls and tensors counts.
     device : torch.device
@@ -158,6 +159,8 @@ class Probe:
         What the maps of a layer are turned by, by the layer's name; the others stay as they are.
     clock : Clock or None
         Told of the part ``rotate``.
+    manner : Manner
+        How it is run.
 
     Attributes
     ----------
@@ -176,8 +179,10 @@ class Probe:
         precision: Precision = "float32",
         rotations: Mapping[str, Rotation] = MappingProxyType({}),
         clock: Clock | None = None,
+        manner: Manner = USUAL,
     ) -> None:
-        self.module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = manner.place(module, device)
+        self._manner = manner
         self._device = device
         self._precision = precision
         self._layers = {layer.name: layer for layer in layers}
@@ -190,7 +195,7 @@ class Probe:
         Parameters
         ----------
         batch : Tensor
-            ``[N, 3, height, width]`` float32, on the probe's device.
+            ``[N, 3, height, width]`` float32 (1 instead of 3 for a grey network), on the probe's device.
         first : int
             What errors call its first image.
 
@@ -205,6 +210,15 @@ class Probe:
             If the network fails on the batch, a layer's output has changed its shape, or a layer does not run as
             often as it did when it was found.
         """
+        try:
+            return self.attempt(batch, first)
+        except PassError as failed:
+            half = self._precision == "bfloat16"
+            paths = [layer.path for layer in self._layers.values()]
+            raise explain_pass(failed.error, self.module, batch, paths, half) from failed.error
+
+    def attempt(self, batch: Tensor, first: int = 0) -> dict[str, Tensor]:
+        """The layers' activations, as :meth:`activations` gives them; PassError where the network fails."""
         ran = dict.fromkeys(self._layers, 0)
         found: dict[str, Tensor] = {}
         # A module that an image may call once more must be watched to the end of the pass.
@@ -223,28 +237,29 @@ class Probe:
 
         half = self._precision == "bfloat16"
         autocast = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half)
-        with ExitStack() as hooks, torch.inference_mode(), exact_arithmetic(self._device), autocast:
+        images = self._manner.take(batch)
+        with (
+            ExitStack() as hooks,
+            self._manner.running(self.module),
+            exact_arithmetic(self._device),
+            autocast,
+            foreign_output(),
+        ):
             for name, layer in self._layers.items():
                 hooks.callback(self.module.get_submodule(layer.path).register_forward_hook(keep(name)).remove)
             try:
-                self.module(batch)
+                self.module(images)
             except _Done:
                 pass
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                count, (height, width) = len(batch), batch.shape[2:]
-                if "allocate memory" in said:  # a processor's; there is no type of its own for it
-                    said = said.rpartition("llocator: ")[2].partition(". Error code")[0]
-                    raise ModelError(
-                        f"{count} image{'s' if count > 1 else ''} of {height}x{width} at a time take the network more "
-                        f"memory than there is ({said}); try a smaller {'--batch-size or ' if count > 1 else ''}--size."
-                    ) from error
-                remedy = "--precision float32, or another --size" if half else "another --size"
-                raise ModelError(f"The network fails on images of {height}x{width} ({said}); try {remedy}.") from error
+            except BaseException as error:
+                if isinstance(error, torch.OutOfMemoryError) or not is_foreign(error):
+                    raise
+                if len(found) < len(self._layers):  # else it swallowed the end of the pass, and failed behind it
+                    raise PassError(error) from error
         if not stops or len(found) < len(self._layers):
             self._check_calls(ran, first, len(batch))
+        if self._manner.autograd == "recording":
+            found = {name: maps.detach() for name, maps in found.items()}
         with torch.inference_mode():
             for name, rotation in self._rotations.items():
                 with self._clock.part("rotate"):

@@ -109,9 +109,10 @@ class Settings:
     size : tuple of int or None
         Height and width of the network's input in pixels; None means the dataset's own.
     mean, std : tuple of float or None
-        Per channel, in units of ``scale`` and in the order of ``channels``; None means the model's own.
+        Per channel, in units of ``scale`` and in the order of ``channels``; one number will do for ``grey``. None means
+        the model's own.
     channels : str or None
-        ``rgb`` or ``bgr``; None means the model's own.
+        ``rgb``, ``bgr`` or ``grey`` (the mean of the three, for a network of one channel); None means the model's own.
     scale : float or None
         The value that a white pixel has before the mean is taken off; None means the model's own.
     top_images : int
@@ -185,7 +186,7 @@ class Settings:
             ("detector", self.knobs.detector, COMPARISONS),
             ("precision", self.precision, PRECISIONS),
             ("spool", self.spool, SPOOLS),
-            ("channels", self.channels, (None, "rgb", "bgr")),
+            ("channels", self.channels, (None, "rgb", "bgr", "grey")),
         ):
             if value not in allowed:
                 raise SettingsError(f"{name} is {value!r}; use one of {', '.join(map(str, allowed))}.")

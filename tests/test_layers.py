@@ -52,7 +52,7 @@ FOUNDATION = {
 ORDER = (  # the stages from left to right; modules of one row may import each other
     {"datasets", "models"},
     {"rotation"},
-    {"probe"},
+    {"forward", "probe"},
     {"spool", "spool_files", "spool_key", "dense_spool", "stream", "tops"},
     {"threshold"},
     {"tally"},
@@ -62,7 +62,7 @@ ORDER = (  # the stages from left to right; modules of one row may import each o
     {"report"},
     {"compare"},
     {"plan"},
-    {"nonfinite", "keeping"},
+    {"nonfinite", "keeping", "settle"},
     {"dissect"},
     {"series"},
     {"experiments"},

@@ -31,7 +31,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 class Triple(click.ParamType[tuple[float, ...]]):
-    """Three numbers with commas between them, one a channel."""
+    """Three numbers with commas between them, one a channel; or one, for a grey network."""
 
     name = "A,B,C"
 
@@ -41,8 +41,12 @@ class Triple(click.ParamType[tuple[float, ...]]):
             numbers = tuple(float(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != 3:
-            self.fail(f"{value!r} is not three numbers; use the form 104.007,116.669,122.679.", param, ctx)
+        if len(numbers) not in (1, 3):
+            self.fail(
+                f"{value!r} is not three numbers; use the form 104.007,116.669,122.679 (one for a grey network).",
+                param,
+                ctx,
+            )
         return numbers
 
 
@@ -108,7 +112,9 @@ probe_options = together(
     click.option("--mean", type=Triple(), help="Mean of each channel, in units of --scale.  [default: the model's]"),
     click.option("--std", type=Triple(), help="Deviation of each channel.  [default: the model's; 1 with --mean]"),
     click.option(
-        "--channels", type=click.Choice(["rgb", "bgr"]), help="Order of the channels.  [default: the model's]"
+        "--channels",
+        type=click.Choice(["rgb", "bgr", "grey"]),
+        help="Order of the channels; grey is their mean, for a network of one.  [default: the model's]",
     ),
     click.option("--scale", type=float, help="Value of a white pixel: 1 or 255.  [default: the model's]"),
     click.option(

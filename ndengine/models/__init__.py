@@ -58,11 +58,15 @@ def survey_model(
 ) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, str]]:
     """The lists of :func:`list_layers_and_missing`, and outputs that are not shown to be maps, with reasons."""
     from ndengine.models.aliases import missing_layers
+    from ndengine.models.failures import input_channels
+    from ndengine.models.foreign import foreign_output
     from ndengine.models.layers import survey_layers
     from ndengine.models.proof import prove_layers
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
     module, own = load_architecture(model, cache)
     size = size or own or USUAL_SIZE
-    rows, refused = survey_layers(module, size, model, prove_layers(module, size, cache=cache))
+    with foreign_output():
+        trace = prove_layers(module, size, input_channels(module, size), cache)
+        rows, refused = survey_layers(module, size, model, trace)
     return [row.record() for row in rows], dict(missing_layers(module)), refused

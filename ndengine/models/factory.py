@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ndengine.errors import ModelError
+from ndengine.models.foreign import foreign_output, is_foreign, said, unwrap_network
+from ndengine.models.torchvision_import import repair_torchvision
 
 
 def build_from_factory(model: str) -> nn.Module:
@@ -32,13 +34,14 @@ def build_from_factory(model: str) -> nn.Module:
         If there is no such module, file or factory, or what it runs fails; with the message of what failed.
     """
     place, _, name = model.rpartition(":")
-    with _importable(Path(place).resolve().parent if place.endswith(".py") else Path.cwd()):
+    repair_torchvision()
+    with _importable(Path(place).resolve().parent if place.endswith(".py") else Path.cwd()), foreign_output():
         try:
             source = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        except ModelError:
-            raise
-        except Exception as error:  # a module runs its author's code, which may raise anything
-            raise ModelError(f"{place} of --model {model} can't be imported: {_said(error)}.") from error
+        except BaseException as error:  # a module runs its author's code, which may raise anything
+            if not is_foreign(error):
+                raise
+            raise ModelError(f"{place} of --model {model} can't be imported: {said(error)}{_exits(error)}.") from error
         factory: object = source
         for part in name.split("."):
             if not hasattr(factory, part):
@@ -46,10 +49,11 @@ def build_from_factory(model: str) -> nn.Module:
             factory = getattr(factory, part)
         try:
             network = factory() if callable(factory) and not isinstance(factory, nn.Module) else factory
-        except Exception as error:  # likewise
-            raise ModelError(f"{model} failed: {_said(error)}; a factory is called without arguments.") from error
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{model} gives {type(network).__name__}; a factory must return a torch.nn.Module.")
+        except BaseException as error:  # likewise
+            if not is_foreign(error):
+                raise
+            raise ModelError(f"{model} failed: {said(error)}; a factory is called without arguments.") from error
+    network = unwrap_network(network, model)
     lazy = [key for key, tensor in network.named_parameters() if is_lazy(tensor)]
     if lazy:
         raise ModelError(
@@ -82,8 +86,10 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(". ") if str(error) else type(error).__name__
+def _exits(error: BaseException) -> str:
+    if not isinstance(error, SystemExit):
+        return ""
+    return '; keep what a script does, such as reading its arguments, under if __name__ == "__main__"'
 
 
 def _close(name: str, module: ModuleType) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models.aliases import layer_aliases, missing_layers
 from ndengine.models.arrange import Layout, lay_out
+from ndengine.models.failures import trace_sentence
 from ndengine.models.layer import Layer
 from ndengine.models.readings import Reading
 from ndengine.models.trace import IMAGES, Output, Trace, field_of
@@ -120,7 +121,7 @@ class Search:
     def _layer(self, name: str, asked: Asked) -> Layer:
         step = self.trace.steps.get(asked.path)
         if step is None:
-            raise ModelError(self._never_runs(name))
+            raise ModelError(self._never_runs(name, asked.path))
         if asked.call is not None and not 1 <= asked.call <= step.calls:
             times = "once" if step.calls == 1 else f"{step.calls} times"
             raise ModelError(
@@ -170,13 +171,11 @@ class Search:
             )
         return output.reading
 
-    def _never_runs(self, name: str) -> str:
+    def _never_runs(self, name: str, path: str) -> str:
         if self.trace.failure:
             rows, columns = self.size
-            return (
-                f"{self.model} stopped before layer {name} on an input of {rows}x{columns} ({self.trace.failure}); "
-                "use a --size that the network takes."
-            )
+            subject = f"{self.model} stopped before layer {name} on an input of {rows}x{columns}"
+            return trace_sentence(subject, self.trace.failure, self.module, self.size, [path])
         return (
             f"Layer {name} of {self.model} never runs in a forward pass; ask for a layer that does "
             f"({self.command} lists them)."

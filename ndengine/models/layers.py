@@ -10,6 +10,7 @@ from torch import nn
 
 from ndengine.errors import ModelError
 from ndengine.models.aliases import layer_aliases, missing_layers
+from ndengine.models.failures import input_channels, trace_sentence
 from ndengine.models.layer import Layer, LayerRow, layer_maps
 from ndengine.models.layer_search import Search, name_of
 from ndengine.models.proof import prove_layers
@@ -63,7 +64,7 @@ def resolve_layers(
     ModelError
         If a name is unknown (close names are given), a layer does not run, or is not shown to put out maps.
     """
-    search = Search(module, model_name, size, trace or prove_layers(module, size), **how)
+    search = Search(module, model_name, size, trace or prove_layers(module, size, input_channels(module, size)), **how)
     found: dict[tuple[str, str, int], Layer] = {}
     for wanted in requested:
         for layer in search.find(wanted):
@@ -98,7 +99,7 @@ def survey_layers(
 
     Parameters and errors as there; ``trace`` as in :func:`resolve_layers`.
     """
-    trace = trace or prove_layers(module, size)
+    trace = trace or prove_layers(module, size, input_channels(module, size))
     named = layer_aliases(module)
     aliases = {path: alias for alias, path in named.items() if alias != path}
     hidden = {name for name in named if named[name] != name} | missing_layers(module).keys() - named.keys()
@@ -115,8 +116,11 @@ def survey_layers(
             else:
                 refused[name] = reading.refusal
     if not rows:
-        why = trace.failure or next(iter(refused.values()), "") or "no module puts out maps"
-        raise ModelError(f"{model_name} has no layers at an input of {size[0]}x{size[1]} ({why}); try another --size.")
+        subject = f"{model_name} has no layers at an input of {size[0]}x{size[1]}"
+        if trace.failure:
+            raise ModelError(trace_sentence(subject, trace.failure, module, size))
+        why = next(iter(refused.values()), "no module puts out tensors")
+        raise ModelError(f"{subject} that are shown to be maps: {why}; a run takes one with --axes.")
     return rows, refused
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ndengine.models.arrange import arrange
+from ndengine.models.foreign import is_foreign, is_scripted
 from ndengine.models.outputs import named_tensors
 from ndengine.models.proof_cache import Key, fingerprint, recall, remember
 from ndengine.models.readings import Reading
@@ -167,12 +168,13 @@ def _answers(module: nn.Module, trace: Trace, size: tuple[int, int], channels: i
                         answer = (maps[1:] - maps[:1]).abs().sum(1).float()
                         answers.update({(p, call, name): answer for p in paths[part]})
 
-    handles = [part.register_forward_hook(look) for part in paths]
+    handles = [part.register_forward_hook(look) for part in paths if not is_scripted(part)]
     try:
         with torch.no_grad():
             module(images)
-    except Exception:  # whatever a foreign forward pass raises; the run itself will tell
-        return answers
+    except BaseException as error:  # whatever a foreign forward pass raises; the run itself will tell
+        if not is_foreign(error):
+            raise
     finally:
         for handle in handles:
             handle.remove()

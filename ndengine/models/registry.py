@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,15 +23,18 @@ from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
 from ndengine.models.caffe.caffemodel import read_caffemodel
 from ndengine.models.caffe.network import CaffeNetwork
 from ndengine.models.caffe.source import build_prototxt, is_prototxt
-from ndengine.models.download import download, expected_digits, hash_file, is_intact
+from ndengine.models.download import hash_file
 from ndengine.models.factory import build_from_factory
+from ndengine.models.failures import image_channels
+from ndengine.models.foreign import foreign_output, settle_network
 from ndengine.models.layers import Layer, default_layers, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
 from ndengine.models.proof import prove_layers
+from ndengine.models.published import edition_of, fetch_published, state_dict_of, transform_as_published
 from ndengine.models.small.build import build_small
 from ndengine.models.small.rows import find_network, network_names
 from ndengine.models.source import Asked, Built
-from ndengine.models.torchvision_import import torchvision_models
+from ndengine.models.torchvision_import import repair_torchvision, torchvision_models
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
 from ndengine.models.zoo.build import build_row
 from ndengine.models.zoo.rows import find_row, rows
@@ -71,6 +73,10 @@ class LoadedModel:
         The power of the rotation that the benchmark puts the network's units through; None for none.
     rotate_seed : int or None
         Seed of that rotation.
+    channels : int
+        Channels of the images that it takes: 3, or 1 for grey ones.
+    notes : tuple of str
+        What had to be assumed about it.
     """
 
     module: nn.Module
@@ -85,6 +91,8 @@ class LoadedModel:
     file_sha256: str = ""
     rotate: float | None = None
     rotate_seed: int | None = None
+    channels: int = 3
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
@@ -95,6 +103,7 @@ def load_model(
     size: tuple[int, int] | None = None,
     usual_size: tuple[int, int] | None = None,
     seed: int = 0,
+    channels: str | None = None,
     layout: Layout | None = None,
     cache: Path,
     progress: Progress = SILENT,
@@ -118,6 +127,9 @@ def load_model(
         224x224.
     seed : int
         Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
+    channels : str, optional
+        ``grey`` for a network of one channel, ``rgb`` or ``bgr`` for one of three; told from the network where it is
+        not given.
     layout : Layout, optional
         How the layers' outputs are read, instead of what the network shows.
     cache : Path
@@ -134,7 +146,9 @@ def load_model(
     asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
-    trace = prove_layers(built.module, size, cache=cache)
+    inputs = image_channels(built.module, size, channels, model)
+    with foreign_output():
+        trace = prove_layers(built.module, size, inputs, cache)
     usual = built.default_layers or default_layers(built.module, trace)
     found = resolve_layers(
         built.module,
@@ -164,6 +178,8 @@ def load_model(
         built.file_sha256,
         built.rotate,
         built.rotate_seed,
+        inputs,
+        built.notes,
     )
 
 
@@ -208,7 +224,7 @@ def _build(model: str, asked: Asked, seed: int, cache: Path, progress: Progress)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         built = _build_anew(model, asked, seed, cache, progress)
-    built.module.cpu().float().eval().requires_grad_(False)
+    settle_network(built.module, model)
     return built
 
 
@@ -277,15 +293,15 @@ def _build_torchvision(
 ) -> Built:
     builder, editions = models.get_model_builder(name), models.get_model_weights(name)
     best = editions.DEFAULT if len(editions) else None
-    edition, state, sha256 = _edition_of(editions, asked.sha256), asked.state, asked.sha256
+    edition, state, sha256 = edition_of(editions, asked.sha256), asked.state, asked.sha256
     if asked.text == "default":
         if best is None:
             raise ModelError(f"torchvision has no weights for {name}; use --weights random or a file.")
         edition = best
-        path, sha256 = _fetch(best.url, cache, progress)
+        path, sha256 = fetch_published(best.url, cache, progress)
         state = read_weights(path)
     if edition is not None and state is not None:
-        with _state_dict_of(edition, state):
+        with state_dict_of(edition, state):
             module = builder(weights=edition)
         source = f"torchvision {edition}"
         transforms = edition.transforms()
@@ -298,38 +314,11 @@ def _build_torchvision(
     if name.startswith(("vgg", "googlenet", "inception")):
         arguments["init_weights"] = asked.text == "random"  # slow, and lost on a network that gets a file's weights
     module = builder(**arguments)
+    notes = transform_as_published(module, state, name)
     transforms = best.transforms() if best else None
     own = _preprocessing_of(transforms)
-    return Built(module, origin, "", ASSUMED if any(own.mean) else own, _defaults(module), _size(module, transforms))
-
-
-def _edition_of(editions: Any, sha256: str) -> Any:
-    """The edition of published weights that a file with this checksum is, whatever it is called; else None."""
-    names = {edition: edition.url.rpartition("/")[2] for edition in editions}
-    return next((e for e, name in names.items() if sha256 and expected_digits(name) and is_intact(name, sha256)), None)
-
-
-def _fetch(url: str, cache: Path, progress: Progress) -> tuple[Path, str]:
-    """The published file, from where torch itself has put it if it has."""
-    theirs = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    if theirs.is_file():
-        digest = hash_file(theirs)
-        if is_intact(theirs.name, digest):
-            return theirs, digest
-    return download(url, cache / "weights", progress)
-
-
-@contextmanager
-def _state_dict_of(published: Any, state: State) -> Iterator[None]:
-    """Let torchvision's builder take these tensors for the published ones: it would fetch and unpickle its own way.
-
-    The builder is still what loads them, for it knows what a network with published weights needs besides.
-    """
-    vars(published)["get_state_dict"] = lambda *arguments, **named: state
-    try:
-        yield
-    finally:
-        del vars(published)["get_state_dict"]
+    own = ASSUMED if any(own.mean) else own
+    return Built(module, origin, "", own, _defaults(module), _size(module, transforms), notes=notes)
 
 
 def _preprocessing_of(transforms: Any) -> Preprocessing:
@@ -372,7 +361,8 @@ def _defaults(module: nn.Module) -> tuple[str, ...]:
 def _build_timm(model: str, is_default: bool, origin: str) -> Built:
     timm, name = _timm_with(model), model.removeprefix("timm:")
     try:
-        module = timm.create_model(name, pretrained=is_default)
+        with foreign_output():
+            module = timm.create_model(name, pretrained=is_default)
     except Exception as error:  # timm's downloads fail in the ways of several libraries
         raise ModelError(f"{model} can't be built: {error}; use --weights random or a file.") from error
     config = timm.data.resolve_model_data_config(module)
@@ -385,8 +375,10 @@ def _build_timm(model: str, is_default: bool, origin: str) -> Built:
 def _timm_with(model: str) -> ModuleType:
     """The package timm, if this is one of its models."""
     name = model.removeprefix("timm:")
+    repair_torchvision()
     try:
-        timm = importlib.import_module("timm")
+        with foreign_output():
+            timm = importlib.import_module("timm")
     except ImportError as error:
         raise ModelError(
             f"{model} needs the package timm, which can't be imported ({error}): pip install timm."

@@ -61,6 +61,8 @@ class Built:
         Seed of that rotation.
     listed : str
         What `ndengine layers --model` takes to list its layers; empty where that is what the network is called.
+    notes : tuple of str
+        What had to be assumed about it, as sentences.
     """
 
     module: nn.Module
@@ -75,3 +77,4 @@ class Built:
     rotate: float | None = None
     rotate_seed: int | None = None
     listed: str = ""
+    notes: tuple[str, ...] = ()

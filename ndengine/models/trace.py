@@ -14,6 +14,7 @@ from ndengine.models.axes import Axes
 from ndengine.models.axes import places as dims_of_places
 from ndengine.models.fields import FieldMode
 from ndengine.models.follow import Follower
+from ndengine.models.foreign import is_foreign, is_scripted
 from ndengine.models.outputs import named_tensors
 from ndengine.models.places import Places
 from ndengine.models.readings import Reading, read_places
@@ -151,15 +152,33 @@ def trace_model(module: nn.Module, size: tuple[int, int], images: int = IMAGES, 
             hollow[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
         twin = copy.deepcopy(module, dict(hollow))
     except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
-        return _follow(module, torch.rand(shape, generator=torch.Generator().manual_seed(0)), Follower())
+        return _follow_data(module, shape)
     buffers = {id(hollow[id(b)]): b for b in module.buffers() if b.device.type != "meta"}
     follower = Follower(buffers)
     trace = _follow(twin, torch.zeros(shape, device="meta"), follower)
     if (trace.failure or follower.lacks_numbers) and not any(tensor.device.type == "meta" for tensor in tensors):
-        second = _follow(module, torch.rand(shape, generator=torch.Generator().manual_seed(0)), Follower())
+        second = _follow_data(module, shape)
         # One that gets no farther with data did not need any so far.
         return replace(second, is_static=not trace.failure or _calls(second) == _calls(trace))
     return replace(trace, is_static=True)
+
+
+def _follow_data(module: nn.Module, shape: tuple[int, ...]) -> Trace:
+    """Follow a pass over noise; over images with gradients, where a network computes some of its own."""
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    trace = _follow(module, images, Follower())
+    if "grad" not in trace.failure:
+        return trace
+    frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
+    try:
+        module.requires_grad_(True)
+        with torch.enable_grad():
+            return _follow(module, images.requires_grad_(), Follower())
+    except RuntimeError:  # parameters of whole numbers take no gradients
+        return trace
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _calls(trace: Trace) -> dict[str, int]:
@@ -203,15 +222,18 @@ def _follow(module: nn.Module, images: Tensor, follower: Follower) -> Trace:
         seen.setdefault(part, []).append(found)
         ends[part] = advance()
 
-    handles = [h for part in paths for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))]
+    watched = [part for part in paths if not is_scripted(part)]
+    handles = [h for p in watched for h in (p.register_forward_pre_hook(begin), p.register_forward_hook(finish))]
     failure = ""
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(images.requires_grad):
             mode.mark_images(images)
             follower.mark_images(images)
             with mode:
                 module(images)
-    except Exception as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
+    except BaseException as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
+        if not is_foreign(error):
+            raise
         failure = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     finally:
         for handle in handles:

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from ndengine.errors import ModelError
 from ndengine.models.caffe.options import short
+from ndengine.models.checkpoints import Checkpoint, check_values, choose_state
 from ndengine.models.layers import Layer
 from ndengine.models.regular import is_irregular
 from ndengine.models.trace import Trace
 
 SUFFIXES = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the weights
-WRAPPED = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into names
 BOOKKEEPING = {"num_batches_tracked", "total_ops", "total_params"}  # never read by a forward pass
 SHOWN = 5  # keys named in an error
 LONGEST = 120  # characters of each
@@ -56,7 +55,7 @@ State = dict[str, Tensor]
 
 
 def read_weights(path: Path) -> State:
-    """The tensors in a weights file, by name.
+    """The tensors in a weights file, by name: a :class:`ndengine.models.checkpoints.Checkpoint`.
 
     Parameters
     ----------
@@ -78,12 +77,7 @@ def read_weights(path: Path) -> State:
         what = "is no regular file" if is_irregular(path) else "does not exist"
         raise ModelError(f"{path} {what}; give --weights an existing file, default or random.")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    state = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    state = Checkpoint(content, path)
     if not state:
         raise ModelError(f"{path} holds no state dict; write one with torch.save(network.state_dict(), {path.name!r}).")
     return state
@@ -136,8 +130,8 @@ def fit_weights(
     module : nn.Module
         The network; it is changed in place.
     state : dict
-        Tensors by name; the marks of DataParallel and torch.compile, a prefix common to all names and the
-        names of torchvision's old DenseNets are understood.
+        Tensors by name; the marks of DataParallel and torch.compile, a prefix of all that the network needs, the
+        names of torchvision's old DenseNets and the keys of checkpoints are understood.
     trace : Trace
         A forward pass of the network.
     layers : sequence of Layer
@@ -152,13 +146,14 @@ def fit_weights(
     Raises
     ------
     ModelError
-        If tensors are missing, mis-shaped or unexpected; they are named.
+        If tensors are missing, mis-shaped, unexpected or of a type that says nothing of their values; they are named.
+        If the file has weights for the network more than once.
     """
     own: State = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
-    state = _rename(state, own)
     paths = [layer.path for layer in layers]
     target = f"{', '.join(layer.name for layer in layers)} of {model_name}" if layers else model_name
     needed = {key for key in (trace.needs(paths) if paths else own) if key.rpartition(".")[2] not in BOOKKEEPING}
+    state = choose_state(state, own, needed, source)
     tied: dict[int, list[str]] = {}
     for key, tensor in own.items():
         tied.setdefault(id(tensor), []).append(key)
@@ -181,20 +176,8 @@ def fit_weights(
         strange = [layer for layer in between if layer not in spare]
     if strange:
         raise ModelError(f"{complaint}: it also has {_some(strange)}, for which the network has no place; {remedy}")
-    module.load_state_dict({k: state[k] for k in own if k in state and k not in misshaped}, strict=False)
-
-
-def _rename(state: State, own: State) -> State:
-    """The tensors under the network's names, as far as those can be told."""
-    parts = {part for key in own for part in key.split(".")}
-    marks = WRAPPED - parts
-    state = {".".join(p for p in key.split(".") if p not in marks): v for key, v in state.items()}
-    first = {key.partition(".")[0] for key in state}
-    if len(first) == 1 and not state.keys() & own.keys():
-        inner = {key.partition(".")[2]: v for key, v in state.items()}
-        state = inner if inner.keys() & own.keys() else state
-    old = {key: re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", key) for key in state}  # norm.1.weight is norm1.weight
-    return {old[key] if key not in own and old[key] in own else key: v for key, v in state.items()}
+    fitting = {k: state[k] for k in own if k in state and k not in misshaped}
+    module.load_state_dict(check_values(fitting, own, needed, complaint), strict=False)
 
 
 def _by_layer(state: State) -> dict[str, list[Tensor]]:

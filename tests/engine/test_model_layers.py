@@ -256,7 +256,7 @@ def test_a_network_may_fail_behind_the_layer() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(10, 2)).eval()
     (layer,) = resolve_layers(network, ["0"], "tied", SIZE)
     assert layer.shape == (4, 62, 46)
-    with pytest.raises(ModelError, match=r"tied stopped before layer 2 on an input of 64x48 \(RuntimeError: .*--size"):
+    with pytest.raises(ModelError, match=r"tied stopped before layer 2 on an input of 64x48 \(RuntimeError: "):
         resolve_layers(network, ["2"], "tied", SIZE)
     with pytest.raises(ModelError, match="vit stopped before layer encoder on an input of 64x48"):
         resolve_layers(torchvision("vit_b_32"), ["encoder"], "vit", SIZE)
@@ -394,7 +394,7 @@ def test_the_list_of_layers() -> None:
 
 
 def test_nothing_to_list_is_an_error() -> None:
-    with pytest.raises(ModelError, match=r"vit has no layers at an input of 64x48 \(.*--size"):
+    with pytest.raises(ModelError, match=r"vit has no layers at an input of 64x48 \(AssertionError: "):
         list_layers(torchvision("vit_b_32"), SIZE, "vit")
 
 
