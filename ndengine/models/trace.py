@@ -164,9 +164,16 @@ def trace_model(module: nn.Module, size: tuple[int, int], images: int = IMAGES, 
 
 
 def _follow_data(module: nn.Module, shape: tuple[int, ...]) -> Trace:
-    """Follow a pass over noise; over images with gradients, where a network computes some of its own."""
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    """Follow a pass over noise, as images look once they are prepared, or else before that, for networks that look.
+
+    Over images with gradients, where a network computes some of its own.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(shape, generator=generator)
     trace = _follow(module, images, Follower())
+    for plain in (torch.rand(shape, generator=generator), torch.randint(256, shape, generator=generator).float()):
+        other = _follow(module, plain, Follower()) if trace.failure else trace
+        trace = trace if other.failure else other
     if "grad" not in trace.failure:
         return trace
     frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
