@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,9 +37,10 @@ class Listed:
 
 def ask_engine(module: nn.Module, size: tuple[int, int], name: str) -> Listed:
     """List a network's layers, and get ready to read them."""
-    rows, refused = survey(module, size, name)
+    trace = engine.prove_layers(module, size) if hasattr(engine, "prove_layers") else None
+    rows, refused = survey(module, size, name, trace)
     shapes = {row.layer: row.shape for row in rows}
-    layers = {layer.name: layer for layer in engine.resolve_layers(module, list(shapes), name, size)}
+    layers = {layer.name: layer for layer in engine.resolve_layers(module, list(shapes), name, size, trace)}
 
     def reader(names: Sequence[str]) -> Read:
         probe = Probe(module, [layers[name] for name in names])
@@ -52,10 +54,12 @@ def ask_engine(module: nn.Module, size: tuple[int, int], name: str) -> Listed:
     return Listed(shapes, {row.layer: getattr(row, "axes", "") for row in rows}, refused, reader)
 
 
-def survey(module: nn.Module, size: tuple[int, int], name: str) -> tuple[list[engine.LayerRow], dict[str, str]]:
+def survey(
+    module: nn.Module, size: tuple[int, int], name: str, trace: Any = None
+) -> tuple[list[engine.LayerRow], dict[str, str]]:
     """What `ndengine layers --all` shows: rows, and why each other layer is refused."""
     if hasattr(engine, "survey_layers"):
-        return engine.survey_layers(module, size, name)
+        return engine.survey_layers(module, size, name, trace)
     rows = engine.list_layers(module, size, name)
     shown = {row.layer for row in rows}
     ran = engine.trace_model(module, size).steps

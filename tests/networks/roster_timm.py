@@ -31,6 +31,14 @@ class Kind:
         What it is created with.
     sized : bool
         Whether it is made for one size of images.
+    sizes : tuple
+        Sizes that it is looked at.
+    blocks : int
+        How many of its ``blocks`` stay; 0 for all.
+    mixers : tuple of str
+        Patterns of linear layers that mix positions.
+    placeless : tuple of str
+        Patterns of layers that have no places.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
     sized: bool = False
     sizes: tuple[Size, ...] = SIZES
+    blocks: int = 0
     mixers: tuple[str, ...] = ()
     placeless: tuple[str, ...] = ()
 
@@ -46,7 +55,10 @@ class Kind:
 
         def make(size: Size) -> nn.Module:
             sized = {"img_size": size} if self.sized else {}
-            return timm.create_model(self.name, pretrained=False, **self.options, **sized)
+            network = timm.create_model(self.name, pretrained=False, **self.options, **sized)
+            if self.blocks:
+                network.blocks = network.blocks[: self.blocks]
+            return network
 
         documented = Documented(self.extra, placeless=self.placeless)
         return Network(f"timm:{self.name}", make, self.sizes, documented, self.mixers)
@@ -80,10 +92,10 @@ KINDS = (
     Kind("naflexvit_base_patch16_gap", 4, NARROW),
     Kind("samvit_base_patch16_224", 0, NARROW, sized=True),
     Kind("vit_small_r26_s32_224", 1, {"depth": 2}, sized=True),
-    Kind("mixer_s16_224", 0, {"num_layers": 3}, True, mixers=MIXER, placeless=INSIDE_MIXER),
-    Kind("gmixer_12_224", 0, {"num_layers": 3}, True, mixers=MIXER, placeless=INSIDE_MIXER),
-    Kind("resmlp_12_224", 0, {"num_layers": 3}, True, mixers=("*.linear_tokens",)),
-    Kind("gmlp_ti16_224", 0, {"num_layers": 3}, True, mixers=("*.gate.proj",)),
+    Kind("mixer_s16_224", 0, sized=True, blocks=3, mixers=MIXER, placeless=INSIDE_MIXER),
+    Kind("gmixer_12_224", 0, sized=True, blocks=3, mixers=MIXER, placeless=INSIDE_MIXER),
+    Kind("resmlp_12_224", 0, sized=True, blocks=3, mixers=("*.linear_tokens",)),
+    Kind("gmlp_ti16_224", 0, sized=True, blocks=3, mixers=("*.gate.proj",)),
     # Stages, windows, units last.
     Kind("swin_tiny_patch4_window7_224", 0, {"depths": (2, 2, 2, 2)}, sized=True),
     Kind("swinv2_tiny_window8_256", 0, {"depths": (2, 2, 2, 2)}, sized=True),
@@ -124,7 +136,7 @@ KINDS = (
     Kind("sequencer2d_s"),
     Kind("shvit_s1"),
     # Convolutions.
-    Kind("convmixer_1024_20_ks9_p14", sizes=PATCH14),
+    Kind("convmixer_1024_20_ks9_p14", sizes=PATCH14, blocks=3),
     Kind("poolformer_s12"),
     Kind("mambaout_femto"),
     Kind("convnext_atto"),

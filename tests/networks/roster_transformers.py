@@ -21,6 +21,21 @@ PYRAMID: dict[str, Any] = {"embed_dim": 24, "depths": [2, 2, 2], "num_heads": [2
 STAGES: dict[str, Any] = {"hidden_sizes": [16, 24, 32], "depths": [1, 2, 2]}
 
 
+QUERIES = (
+    "model.decoder",
+    "model.decoder.layernorm*",
+    "model.decoder.layers.?",
+    "model.decoder.layers.?.self_attn*",
+    "model.decoder.layers.?.encoder_attn",
+    "model.decoder.layers.?.encoder_attn.[qo]*",
+    "model.decoder.layers.?.*norm",
+    "model.decoder.layers.?.mlp*",
+    "model.decoder.layers.?.fc*",
+    "class_labels*",
+    "bbox*",
+)
+
+
 class Interpolating(nn.Module):
     """A network whose position embeddings are stretched to the image."""
 
@@ -111,8 +126,8 @@ def transformers_networks() -> list[Network]:
             ),
             sizes=((96, 96), (96, 128)),
         ),
-        # As many queries as there are places at the second size.
-        _network("detr", _detr, sizes=((96, 96), (96, 128)), placeless=("model.decoder*", "class_labels*", "bbox*")),
+        # As many queries as there are places at the second size; what they look at has places.
+        _network("detr", _detr, sizes=((96, 96), (96, 128)), placeless=QUERIES),
         _network("beit", lambda s: hf.BeitModel(hf.BeitConfig(image_size=64, patch_size=16, **WIDTH)), 1, sizes=square),
         _network("mae", _mae, 1, placeless=("embeddings", "layers*", "layernorm", "encoder*")),
         _network(
