@@ -39,8 +39,9 @@ def make_local(module: nn.Module, size: tuple[int, int], mixers: Sequence[str] =
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.is_floating_point() and parameter.abs().max() < TINY:
+        for name, parameter in module.named_parameters():
+            grown = name.endswith("bias") or not parameter.is_floating_point() or parameter.abs().max() >= TINY
+            if not grown:
                 spread = 0.5 if parameter.dim() < 2 else 0.2
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
         for path, part in module.named_modules():
