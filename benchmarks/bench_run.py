@@ -101,7 +101,7 @@ def check_run(network: Network, shared: Path, pack: PackedDataset, scratch: Path
     result = dissect_network(settings_of(network, shared, threads, images), scratch / "checked", cache=scratch)
     probe, layer, preprocessing = open_network(network, shared, scratch, pack.image_size)
     batch = look_up_pixels(pack.images(np.arange(images)), preprocessing.table(), preprocessing.order)
-    activations = probe.activations(batch)[layer.path].numpy()
+    activations = probe.activations(batch)[layer.name].numpy()
     knobs = PRESETS["netdissect"]
     grid = grid_of(knobs, layer, pack, pack.image_size)
     expected = naive_counts(activations, layer, BrodenFolder(pack.source), knobs, grid)

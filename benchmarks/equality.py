@@ -83,7 +83,7 @@ def probe_all(
     """Activations ``[N, U, h, w]`` of some images, from one forward pass."""
     probe, layer, preprocessing = open_network(network, shared, pack.path.parent)
     batches = read_batches(pack.images, indices, preprocessing, size=(224, 224), batch_size=16)
-    return np.concatenate([probe.activations(batch)[layer.path].numpy() for _, batch in batches]), layer
+    return np.concatenate([probe.activations(batch)[layer.name].numpy() for _, batch in batches]), layer
 
 
 def fill(

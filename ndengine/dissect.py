@@ -171,7 +171,7 @@ def _show_again(settings: Settings, out: Path, progress: Progress) -> Dissection
 
 
 def make_rotations(run: Run, clock: Clock, progress: Progress) -> dict[str, Rotation]:
-    """What each layer's units are put through, by path; layers of as many units share one matrix."""
+    """What each layer's units are put through, by name; layers of as many units share one matrix."""
     layers = [layer for layer, _ in run.homes] if run.rotate else []
     made: dict[int, Rotation] = {}
     if layers:
@@ -180,7 +180,7 @@ def make_rotations(run: Run, clock: Clock, progress: Progress) -> dict[str, Rota
             for count in units:
                 made[count] = Rotation(rotation_power(count, run.rotate, run.rotate_seed), run.device)
                 advance(1)
-    return {layer.path: made[layer.shape[0]] for layer in layers}
+    return {layer.name: made[layer.shape[0]] for layer in layers}
 
 
 def make_spool(run: Run, layer: Layer, folder: str, workspace: Workspace, overwrite: bool, clock: Clock) -> Spool:
@@ -236,10 +236,10 @@ def fill_spools(
         advance(start)
         for first, batch in clock.each(batches, "wait"):
             with clock.part("forward"):
-                activations = probe.activations(batch)
+                activations = probe.activations(batch, first)
             for layer, spool in zip(layers, spools, strict=True):
                 with clock.part("sieve"), naming_non_finite(run, layer, spool):
-                    spool.add(activations[layer.path], first)
+                    spool.add(activations[layer.name], first)
             advance(len(batch))
     for layer, spool in zip(layers, spools, strict=True):
         with clock.part("sieve"), naming_non_finite(run, layer, spool):
@@ -302,8 +302,8 @@ def lay_grid(run: Run, layer: Layer, progress: Progress) -> tuple[Grid, list[str
         field=layer.field,
     )
     notes = [run.preprocessing.note] if run.preprocessing.note else []
-    if grid.note:
-        notes.append(f"{layer.name}: {grid.note}.")
+    for said in filter(None, (layer.note, grid.note)):
+        notes.append(f"{layer.name}: {said}.")
         progress.note(notes[-1])
     return grid, notes
 

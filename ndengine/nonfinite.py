@@ -48,7 +48,7 @@ def _before_rotation(run: Run, layer: Layer, place: int) -> tuple[int, float] | 
         device=run.device,
         threads=run.settings.threads,
     )
-    units = probe.activations(batch)[layer.path][0].flatten(1).cpu().numpy()
+    units = probe.activations(batch)[layer.name][0].flatten(1).cpu().numpy()
     bad = ~(np.abs(units) <= LARGEST_ACTIVATION)
     if not bad.any():
         return None

@@ -15,6 +15,7 @@ from ndengine.datasets.open import select_images
 from ndengine.datasets.packed import PackedDataset
 from ndengine.devices import describe_gpu, multiplies_bfloat16
 from ndengine.errors import ModelError
+from ndengine.models.arrange import Layout
 from ndengine.models.layers import Layer
 from ndengine.models.preprocess import Preprocessing, resolve_preprocessing
 from ndengine.models.registry import LoadedModel, load_model
@@ -85,6 +86,7 @@ class Run:
             "model": self.model.name,
             "weights": self.model.weights_sha256,
             "layer": layer.path,
+            "output": layer.record(),
             "shape": list(layer.shape),
             "data": self.dataset.fingerprint,
             "split": self.settings.split,
@@ -140,6 +142,7 @@ class Run:
                 "rotate_seed": self.model.rotate_seed,
             },
             "rotation": {"power": self.rotate, "seed": self.rotate_seed},
+            "layers": {layer.name: layer.record() for layer, _ in self.homes},
             "dataset": {
                 "name": self.dataset.name,
                 "source": self.dataset.source,
@@ -177,6 +180,7 @@ def plan_run(
             layers=settings.layers,
             size=settings.size,
             usual_size=dataset.image_size,
+            layout=Layout.of(settings.axes, settings.tokens, settings.grid),
             cache=cache,
             progress=progress,
         )

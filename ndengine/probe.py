@@ -29,6 +29,10 @@ READ_AHEAD = 2  # batches
 Item = tuple[int, Tensor | NDArray[np.uint8]] | BaseException | None
 
 
+def _times(count: int) -> str:
+    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 class _Done(BaseException):
     """Ends a forward pass behind the deepest layer."""
 
@@ -145,13 +149,13 @@ class Probe:
     module : nn.Module
         In evaluation mode; its memory format becomes channels-last, which is the faster one for convolutions.
     layers : sequence of Layer
-        Of a layer that runs several times in a pass, the last output counts.
+        Each says which of its module's calls and tensors counts.
     device : torch.device
         Where it runs; the module is moved there.
     precision : str
         ``bfloat16`` runs it under torch's autocast, which leaves in float32 what needs it.
     rotations : mapping of str to Rotation
-        What the maps of a layer are turned by, by the layer's path; the others stay as they are.
+        What the maps of a layer are turned by, by the layer's name; the others stay as they are.
     clock : Clock or None
         Told of the part ``rotate``.
 
@@ -176,38 +180,43 @@ class Probe:
         self.module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
         self._precision = precision
-        self._layers = {layer.path: layer for layer in layers}
+        self._layers = {layer.name: layer for layer in layers}
         self._rotations = dict(rotations)
         self._clock = clock or Clock()
 
-    def activations(self, batch: Tensor) -> dict[str, Tensor]:
+    def activations(self, batch: Tensor, first: int = 0) -> dict[str, Tensor]:
         """The layers' activations on a batch.
 
         Parameters
         ----------
         batch : Tensor
             ``[N, 3, height, width]`` float32, on the probe's device.
+        first : int
+            What errors call its first image.
 
         Returns
         -------
         dict of str to Tensor
-            By path: ``[N, U, h, w]`` float32, contiguous, shared with nobody, on the probe's device.
+            By layer name: ``[N, U, h, w]`` float32, contiguous, shared with nobody, on the probe's device.
 
         Raises
         ------
         ModelError
-            If the network fails on the batch, or a layer's output has changed its shape.
+            If the network fails on the batch, a layer's output has changed its shape, or a layer does not run as
+            often as it did when it was found.
         """
-        left = {path: layer.calls for path, layer in self._layers.items()}
+        ran = dict.fromkeys(self._layers, 0)
         found: dict[str, Tensor] = {}
+        # A module that an image may call once more must be watched to the end of the pass.
+        stops = all(layer.is_static for layer in self._layers.values())
 
-        def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
             def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-                left[path] -= 1
-                if left[path] == 0:
-                    maps = layer_maps(output, self._layers[path])
-                    found[path] = _copy_maps(maps)
-                    if len(found) == len(self._layers):
+                ran[name] += 1
+                if ran[name] == self._layers[name].call:
+                    maps = layer_maps(output, self._layers[name])
+                    found[name] = _copy_maps(maps)
+                    if stops and len(found) == len(self._layers):
                         raise _Done
 
             return hook
@@ -215,8 +224,8 @@ class Probe:
         half = self._precision == "bfloat16"
         autocast = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half)
         with ExitStack() as hooks, torch.inference_mode(), exact_arithmetic(self._device), autocast:
-            for path in self._layers:
-                hooks.callback(self.module.get_submodule(path).register_forward_hook(keep(path)).remove)
+            for name, layer in self._layers.items():
+                hooks.callback(self.module.get_submodule(layer.path).register_forward_hook(keep(name)).remove)
             try:
                 self.module(batch)
             except _Done:
@@ -224,21 +233,33 @@ class Probe:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 count, (height, width) = len(batch), batch.shape[2:]
-                if "allocate memory" in first:  # a processor's; there is no type of its own for it
-                    said = first.rpartition("llocator: ")[2].partition(". Error code")[0]
+                if "allocate memory" in said:  # a processor's; there is no type of its own for it
+                    said = said.rpartition("llocator: ")[2].partition(". Error code")[0]
                     raise ModelError(
                         f"{count} image{'s' if count > 1 else ''} of {height}x{width} at a time take the network more "
                         f"memory than there is ({said}); try a smaller {'--batch-size or ' if count > 1 else ''}--size."
                     ) from error
                 remedy = "--precision float32, or another --size" if half else "another --size"
-                raise ModelError(f"The network fails on images of {height}x{width} ({first}); try {remedy}.") from error
+                raise ModelError(f"The network fails on images of {height}x{width} ({said}); try {remedy}.") from error
+        if not stops or len(found) < len(self._layers):
+            self._check_calls(ran, first, len(batch))
         with torch.inference_mode():
-            for path, rotation in self._rotations.items():
+            for name, rotation in self._rotations.items():
                 with self._clock.part("rotate"):
-                    rotation.apply(found[path])
-        return {path: found[path] for path in self._layers}
+                    rotation.apply(found[name])
+        return {name: found[name] for name in self._layers}
+
+    def _check_calls(self, ran: Mapping[str, int], first: int, count: int) -> None:
+        """Raise ModelError if a layer ran more or less often than when it was found."""
+        for name, layer in self._layers.items():
+            if ran[name] != layer.calls:
+                raise ModelError(
+                    f"Layer {name} ran {_times(ran[name])} on images {first} to {first + count - 1} and "
+                    f"{_times(layer.calls)} when it was looked for; a layer that images may skip or repeat can't be "
+                    "dissected."
+                )
 
 
 def _copy_maps(maps: Tensor) -> Tensor:

@@ -127,6 +127,13 @@ class Settings:
         None means the network's own, which is 0, no rotation, but for the benchmark's rotated networks.
     rotate_seed : int or None
         Seed of the rotation, from 0 to 2^32 - 1; None means the network's own, which is 1.
+    axes : str
+        How the layers' outputs are read, a letter a dim (n images, u units, h rows, w columns, t tokens, 1 for a dim of
+        length one), as the user says; empty where it is shown by the network itself.
+    tokens : str
+        With ``axes``, the first and one past the last token of the grid, as ``FIRST:LAST``; empty means all.
+    grid : tuple of int or None
+        With ``axes``, rows and columns that the tokens fill; None means a grid of the image's proportions.
     batch_size, threads, spool
         How the run is carried out; counts of the same activations do not depend on them.
     """
@@ -152,6 +159,9 @@ class Settings:
     precision: Precision = "float32"
     rotate: float | None = None
     rotate_seed: int | None = None
+    axes: str = ""
+    tokens: str = ""
+    grid: tuple[int, int] | None = None
     batch_size: int = 32
     threads: int = 1
     spool: SpoolKind = "auto"
@@ -206,6 +216,7 @@ class Settings:
             raise SettingsError(f"size is {self.size[0]}x{self.size[1]}; use positive pixels.")
         if self.size is not None and max(self.size) > MOST:
             raise SettingsError(f"size is {'x'.join(map(_short, self.size))}; use {MOST} pixels at most.")
+        check_layout(self.axes, self.tokens, self.grid)
         if self.rotate is not None:
             # Beyond 1 there is nothing to see: the rotation itself is as far from the units as any.
             if not (math.isfinite(self.rotate) and 0 <= self.rotate <= 1):
@@ -255,6 +266,7 @@ class Settings:
                     **record,
                     "device": record.get("device", "cpu").split(":")[0],
                     "precision": precision_of(record),
+                    **{name: record.get(name) or None for name in ("axes", "tokens", "grid")},
                     **_decisive(*_rotation((record.get("rotate"), record.get("rotate_seed")), own)),
                 }
             )
@@ -313,6 +325,28 @@ def rotation_label(provenance: dict[str, Any]) -> str:
     """The rotation of a result, as in ``0.6`` or ``0.6, seed 7``; empty where nothing was rotated."""
     alpha, seed = rotation_of(provenance)
     return ", ".join([f"{alpha:g}", *([f"seed {seed}"] if seed != 1 else [])]) if alpha else ""
+
+
+def check_layout(axes: str, tokens: str, grid: tuple[int, int] | None) -> None:
+    """Refuse what does not say how an output is read.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if axes and "".join(sorted(axes.replace("1", ""))) not in ("nu", "hnuw", "ntu"):
+        raise SettingsError(
+            f"axes is {axes!r}; give one letter a dim in the order of the layer's output: n images, u units, and h "
+            "rows with w columns or t tokens, such as nuhw, nhwu or ntu (1 for a dim of length one)."
+        )
+    if (tokens or grid) and "t" not in axes:
+        raise SettingsError(
+            "tokens and grid say which tokens make up a map; use them with axes that have t, such as ntu."
+        )
+    if tokens and not re.fullmatch(r"(-?[0-9]{1,9})?:(-?[0-9]{1,9})?", tokens):
+        raise SettingsError(f"tokens is {tokens!r}; use FIRST:LAST, such as 1: or 0:196 (LAST is not taken itself).")
+    if grid is not None and min(grid) < 1:
+        raise SettingsError(f"grid is {grid[0]}x{grid[1]}; use positive numbers of rows and columns.")
 
 
 def check_quantile(text: str) -> Decimal:

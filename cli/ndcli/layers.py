@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,34 +17,47 @@ REASONS = 3  # why layers are not listed
 @click.command()
 @options.model_options
 @options.cache_option
+@click.option("--all", "show_all", is_flag=True, help="Also list what is not shown to be maps, and why not.")
 @options.json_option
-def layers(model: str, size: tuple[int, int] | None, cache: Path, as_json: bool) -> None:
+def layers(model: str, size: tuple[int, int] | None, cache: Path, show_all: bool, as_json: bool) -> None:
     """List the layers of a network that --layer takes.
 
-    Each with its alias, its units, the size of their maps, and its receptive field in input pixels: size, stride
-    and the offset of the first one; rows x columns where they differ. What can't be computed of a Caffe network is
-    named below. Weights of a network of the benchmark that lie in the cache folder decide what its layers are called.
+    Each with its alias, its units, the size of their maps, how its output is laid out (n images, u units, h rows, w
+    columns, t tokens), and its receptive field in input pixels: size, stride and the offset of the first one; rows x
+    columns where they differ. Only layers are listed that are shown to put out maps, by a trace, a second input size
+    and a change in a few places of an image; --all says of the others why not. What can't be computed of a Caffe
+    network is named below. Weights of a network of the benchmark that lie in the cache folder decide what its layers
+    are called.
 
     \b
     Examples:
       ndengine layers --model vgg16
       ndengine layers --model net.py:build --size 227 --json
     """
-    from ndengine.models import list_layers_and_missing
+    from ndengine.models import survey_model
 
-    rows, missing = list_layers_and_missing(model, size, cache=cache)
+    rows, missing, refused = survey_model(model, size, cache=cache)
     if as_json:
-        print_json({"model": model, "layers": rows, "missing": missing})
+        print_json({"model": model, "layers": rows, "missing": missing, "refused": refused})
         return
-    columns = ("layer", "alias", "kind", "units", "map", "field size", "stride", "offset")
+    columns = ("layer", "alias", "kind", "axes", "units", "map", "field size", "stride", "offset")
     cells = [
-        (row["layer"], row["alias"], row["kind"], units, f"{height}x{width}", *field_cells(row["field"]))
+        (name_cell(row), row["alias"], row["kind"], row["axes"], units, f"{height}x{width}", *field_cells(row["field"]))
         for row in rows
         for units, height, width in (row["shape"],)
     ]
-    print_table(model, columns, cells, left=3)
+    print_table(model, columns, cells, left=4)
     if missing:
         say(describe_missing(missing))
+    if refused and show_all:
+        print_table("not shown to be maps", ("layer", "why"), list(refused.items()), left=2)
+    elif refused:
+        say(f"{len(refused):,} more {'is' if len(refused) == 1 else 'are'} not shown to be maps; --all says why.")
+
+
+def name_cell(row: Mapping[str, Any]) -> str:
+    """Write a layer's name, and how often it runs where that is not once."""
+    return str(row["layer"]) + (f" ({row['calls']} calls)" if row["calls"] > 1 else "")
 
 
 def describe_missing(missing: Mapping[str, str]) -> str:

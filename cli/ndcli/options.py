@@ -101,7 +101,8 @@ probe_options = together(
         "layers",
         multiple=True,
         metavar="NAME",
-        help="Layer or pattern, such as conv5_3 or 'features.*'; repeatable.",
+        help="Layer or pattern, such as conv5_3 or 'features.*'; NAME@2 for the second call of a module, NAME/PART for "
+        "one of several outputs; repeatable.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights."),
     click.option("--mean", type=Triple(), help="Mean of each channel, in units of --scale.  [default: the model's]"),
@@ -122,6 +123,22 @@ probe_options = together(
         type=click.IntRange(0, 2**32 - 1),
         metavar="N",
         help="Seed of the rotation.  [default: 1]",
+    ),
+    click.option(
+        "--axes",
+        default="",
+        metavar="LETTERS",
+        help="How the layers' outputs are read where that can't be shown: a letter a dim, n images, u units, h rows, w "
+        "columns, t tokens, such as nhwu or ntu.",
+    ),
+    click.option(
+        "--tokens", default="", metavar="FIRST:LAST", help="With --axes ntu: the tokens of the grid.  [default: all]"
+    ),
+    click.option(
+        "--grid",
+        type=Size(),
+        metavar="HxW",
+        help="With --axes ntu: rows and columns that the tokens fill.  [default: the image's proportions]",
     ),
 )
 data_options = together(

@@ -30,8 +30,9 @@ def list_layers(model: str, size: tuple[int, int] | None = None, *, cache: Path 
     Returns
     -------
     list of dict
-        In the order in which they finish: ``layer``, ``alias``, ``kind``, ``shape`` [U, h, w] and ``field``,
-        which is [offset, size, stride] of rows and of columns in input pixels, or None where it is not known.
+        In the order in which they finish: ``layer``, ``alias``, ``kind``, ``shape`` [U, h, w], ``field``,
+        which is [offset, size, stride] of rows and of columns in input pixels, or None where it is not known,
+        ``calls`` (how often it runs), ``axes`` (a letter a dim of its output) and ``tokens`` (the stretches taken).
 
     Raises
     ------
@@ -49,10 +50,17 @@ def list_layers_and_missing(
     Those are layers of a Caffe network whose types are not supported, and the layers and blobs that depend on them;
     other networks have none.
     """
+    return survey_model(model, size, cache=cache)[:2]
+
+
+def survey_model(
+    model: str, size: tuple[int, int] | None = None, *, cache: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, str]]:
+    """The lists of :func:`list_layers_and_missing`, and outputs that are not shown to be maps, with reasons."""
     from ndengine.models.aliases import missing_layers
-    from ndengine.models.layers import list_layers as list_rows
+    from ndengine.models.layers import survey_layers
     from ndengine.models.registry import USUAL_SIZE, load_architecture
 
     module, own = load_architecture(model, cache)
-    rows = list_rows(module, size or own or USUAL_SIZE, model)
-    return [row.record() for row in rows], dict(missing_layers(module))
+    rows, refused = survey_layers(module, size or own or USUAL_SIZE, model)
+    return [row.record() for row in rows], dict(missing_layers(module)), refused

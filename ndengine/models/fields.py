@@ -41,11 +41,14 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ----------
     on_read : callable
         Called with every tensor that an operation takes.
+    on_done : callable, optional
+        Called with every operation, its arguments, keyword arguments and result.
     """
 
-    def __init__(self, on_read: Callable[[Tensor], None]) -> None:
+    def __init__(self, on_read: Callable[[Tensor], None], on_done: Callable[..., None] = lambda *call: None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._on_read = on_read
+        self._on_done = on_done
         self._axes: MutableMapping[Tensor, Axes | None] = WeakTensorKeyDictionary()
         self._bases: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
 
@@ -71,6 +74,7 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = [axes for axes in map(self.axes, read) if axes is not None]
         call = _Call(func, args, kwargs, self.axes, known)
         result = func(*args, **kwargs)
+        self._on_done(func, args, kwargs, result)
         alias = func._schema.returns[0].alias_info if func._schema.returns else None
         for output in tensors_in([result]):
             if len(known) < len(read):

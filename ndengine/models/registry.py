@@ -19,19 +19,20 @@ from torch import nn
 from ndengine.errors import ModelError
 from ndengine.models import scenesnet
 from ndengine.models.aliases import layer_aliases
+from ndengine.models.arrange import Layout
 from ndengine.models.caffe.caffemodel import SUFFIX as CAFFEMODEL
 from ndengine.models.caffe.caffemodel import read_caffemodel
 from ndengine.models.caffe.network import CaffeNetwork
 from ndengine.models.caffe.source import build_prototxt, is_prototxt
 from ndengine.models.download import download, expected_digits, hash_file, is_intact
 from ndengine.models.factory import build_from_factory
-from ndengine.models.layers import Layer, resolve_layers
+from ndengine.models.layers import Layer, default_layers, resolve_layers
 from ndengine.models.preprocess import ASSUMED, Preprocessing
+from ndengine.models.proof import prove_layers
 from ndengine.models.small.build import build_small
 from ndengine.models.small.rows import find_network, network_names
 from ndengine.models.source import Asked, Built
 from ndengine.models.torchvision_import import torchvision_models
-from ndengine.models.trace import trace_model
 from ndengine.models.weights import State, fit_weights, hash_state, read_weights
 from ndengine.models.zoo.build import build_row
 from ndengine.models.zoo.rows import find_row, rows
@@ -94,6 +95,7 @@ def load_model(
     size: tuple[int, int] | None = None,
     usual_size: tuple[int, int] | None = None,
     seed: int = 0,
+    layout: Layout | None = None,
     cache: Path,
     progress: Progress = SILENT,
 ) -> LoadedModel:
@@ -116,10 +118,12 @@ def load_model(
         224x224.
     seed : int
         Seed of random weights, and of whatever a factory draws; torch's own generator is left alone.
+    layout : Layout, optional
+        How the layers' outputs are read, instead of what the network shows.
     cache : Path
         The folder in which downloads are kept.
     progress : Progress
-        Told of downloads.
+        Told of downloads, and of what patterns leave out.
 
     Raises
     ------
@@ -130,8 +134,18 @@ def load_model(
     asked = _read(weights)
     built = _build(model, asked, seed, cache, progress)
     size = size or (built.size if built.fixed_size else usual_size) or built.size or USUAL_SIZE
-    trace = trace_model(built.module, size)
-    found = resolve_layers(built.module, layers or built.default_layers, model, size, trace, built.listed)
+    trace = prove_layers(built.module, size)
+    usual = built.default_layers or default_layers(built.module, trace)
+    found = resolve_layers(
+        built.module,
+        layers or usual,
+        model,
+        size,
+        trace,
+        listed=built.listed,
+        layout=layout,
+        tell=progress.note,
+    )
     state = built.state if built.state is not None or built.sha256 else _state_for(built.module, asked, model)
     if state is not None:
         source = weights if built.state is None else built.weights
@@ -143,7 +157,7 @@ def load_model(
         built.weights,
         built.sha256 or asked.sha256 or hash_state(built.module),
         built.preprocessing,
-        built.default_layers,
+        usual,
         built.size,
         size,
         tuple(found),

@@ -10,11 +10,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ndengine.models.axes import Axes, places
+from ndengine.models.axes import Axes
+from ndengine.models.axes import places as dims_of_places
 from ndengine.models.fields import FieldMode
+from ndengine.models.follow import Follower
+from ndengine.models.outputs import named_tensors
+from ndengine.models.places import Places
+from ndengine.models.readings import Reading, read_places
 from ndkernels.grid import Field
 
 IMAGES = 2  # images in the traced batch: with one, a squeeze would take the batch for a spare dim
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that a module put out.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        With :data:`IMAGES` images.
+    axes : Axes or None
+        Where its dims lie in the image; None where that got lost.
+    reading : Reading
+        What its elements' places say of it.
+    """
+
+    shape: tuple[int, ...]
+    axes: Axes | None
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -25,19 +49,33 @@ class Step:
     ----------
     start, end : int
         Ticks at which its first call began and its last one ended.
-    calls : int
-        How often it was called; shape and axes are those of the last call.
-    shape : tuple of int or None
-        Shape of its output with :data:`IMAGES` images; None where it puts out no tensor.
-    axes : Axes or None
-        Where the output's dims lie in the image; None where that got lost.
+    outputs : tuple of dict
+        One a call: the tensors that it put out, by name (:func:`ndengine.models.outputs.named_tensors`).
     """
 
     start: int
     end: int
-    calls: int
-    shape: tuple[int, ...] | None
-    axes: Axes | None
+    outputs: tuple[dict[str, Output], ...]
+
+    @property
+    def calls(self) -> int:
+        """How often the module ran."""
+        return len(self.outputs)
+
+    @property
+    def last(self) -> Output | None:
+        """The first tensor of the last call; None where it puts out none."""
+        return next(iter(self.outputs[-1].values()), None)
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of :attr:`last`."""
+        return None if self.last is None else self.last.shape
+
+    @property
+    def axes(self) -> Axes | None:
+        """Axes of :attr:`last`."""
+        return None if self.last is None else self.last.axes
 
 
 @dataclass(frozen=True)
@@ -52,11 +90,14 @@ class Trace:
         The tick at which a parameter or buffer was first read, by its name in the state dict.
     failure : str
         What stopped the pass; empty where it went through.
+    is_static : bool
+        Whether it went through without data: then no module runs more or less often because of an image.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
     reads: dict[str, int] = field(default_factory=dict)
     failure: str = ""
+    is_static: bool = False
 
     def needs(self, paths: Iterable[str]) -> set[str]:
         """Names of the parameters and buffers that are read before the deepest of these layers is done."""
@@ -80,17 +121,27 @@ class Trace:
         return "done" if last < until or (last == until and path in self.steps) else "running"
 
 
-def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:
+def trace_model(module: nn.Module, size: tuple[int, int], images: int = IMAGES, channels: int = 3) -> Trace:
     """Follow one forward pass over images of ``size`` (rows, columns).
 
-    On tensors without data where the network lets us, which takes milliseconds; else on zeros. The network
+    On tensors without data where the network lets us, which takes milliseconds; else on noise. The network
     itself is left as it was.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode.
+    size : tuple of int
+        Rows and columns of the images.
+    images, channels : int
+        How many there are, and of how many channels.
 
     Returns
     -------
     Trace
         As far as the pass got: a network may fail behind the layer that somebody asks for.
     """
+    shape = (images, channels, *size)
     tensors = [*module.parameters(), *module.buffers()]
     hollow: dict[int, Tensor] = {}
     try:
@@ -100,12 +151,19 @@ def trace_model(module: nn.Module, size: tuple[int, int]) -> Trace:
             hollow[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
         twin = copy.deepcopy(module, dict(hollow))
     except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
-        return _follow(module, size, "cpu")
-    trace = _follow(twin, size, "meta")
-    return _follow(module, size, "cpu") if trace.failure else trace
+        return _follow(module, torch.rand(shape, generator=torch.Generator().manual_seed(0)), Follower())
+    buffers = {id(hollow[id(b)]): b for b in module.buffers() if b.device.type != "meta"}
+    follower = Follower(buffers)
+    trace = _follow(twin, torch.zeros(shape, device="meta"), follower)
+    if trace.failure or follower.lacks_numbers:
+        if any(tensor.device.type == "meta" for tensor in tensors):
+            return trace
+        second = _follow(module, torch.rand(shape, generator=torch.Generator().manual_seed(0)), Follower())
+        return replace(second, is_static=not trace.failure)
+    return replace(trace, is_static=True)
 
 
-def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
+def _follow(module: nn.Module, images: Tensor, follower: Follower) -> Trace:
     trace = Trace()
     names: dict[int, list[str]] = {}
     for name, tensor in (
@@ -124,7 +182,7 @@ def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
         for name in names.get(id(tensor), ()):
             trace.reads.setdefault(name, now)
 
-    mode = FieldMode(read)
+    mode = FieldMode(read, follower.follow)
     paths: dict[nn.Module, list[str]] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         paths.setdefault(part, []).append(path)
@@ -133,42 +191,44 @@ def _follow(module: nn.Module, size: tuple[int, int], device: str) -> Trace:
     def begin(part: nn.Module, inputs: Any) -> None:
         begun.setdefault(part, advance())
 
+    ends: dict[nn.Module, int] = {}
+    seen: dict[nn.Module, list[dict[str, tuple[Axes | None, Places]]]] = {}
+
     def finish(part: nn.Module, inputs: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        shape, axes = (None, None) if tensor is None else (tuple(tensor.shape), mode.axes(tensor))
-        tick = advance()
-        for path in paths[part]:
-            calls = trace.steps[path].calls + 1 if path in trace.steps else 1
-            trace.steps[path] = Step(begun[part], tick, calls, shape, axes)
+        # Read when the pass is over: here every look at the places would be taken for a step of the network.
+        found = {name: (mode.axes(t), follower.places(t)) for name, t in named_tensors(output).items()}
+        seen.setdefault(part, []).append(found)
+        ends[part] = advance()
 
     handles = [h for part in paths for h in (part.register_forward_pre_hook(begin), part.register_forward_hook(finish))]
+    failure = ""
     try:
         with torch.no_grad():
-            images = torch.zeros(IMAGES, 3, *size, device=device)
             mode.mark_images(images)
+            follower.mark_images(images)
             with mode:
                 module(images)
     except Exception as error:  # whatever a foreign forward pass raises; the caller decides whether it matters
-        return replace(trace, failure=f"{type(error).__name__}: {error}".strip().splitlines()[0])
+        failure = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     finally:
         for handle in handles:
             handle.remove()
-    return trace
+    for part, calls in seen.items():
+        outputs = tuple({name: _output(*found, len(images)) for name, found in call.items()} for call in calls)
+        trace.steps.update({path: Step(begun[part], ends[part], outputs) for path in paths[part]})
+    return replace(trace, failure=failure)
 
 
-def first_tensor(output: object) -> Tensor | None:
-    """The tensor that a module puts out, the first of several; None where there is none."""
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) else None
+def _output(axes: Axes | None, places: Places, images: int) -> Output:
+    return Output(places.shape, axes, read_places(places, images))
 
 
-def field_of(step: Step) -> tuple[Field, Field] | None:
+def field_of(output: Step | Output) -> tuple[Field, Field] | None:
     """Receptive field of a module's output along rows and columns; None where it is not known."""
-    found = places(step.axes)
-    if found is None or step.axes is None:
+    found = dims_of_places(output.axes)
+    if found is None or output.axes is None:
         return None
-    rows, columns = (step.axes[place][0].field for place in found)
+    rows, columns = (output.axes[place][0].field for place in found)
     return None if rows is None or columns is None else (rows, columns)
 
 
