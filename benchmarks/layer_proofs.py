@@ -8,6 +8,7 @@ layer that is read wrongly ends the script with 1.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import resource
 import statistics
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,12 @@ MEMORY = 6 * 2**30  # bytes beyond what a process begins with; a network that ne
 SECONDS = 1200  # for one network
 REASONS = 3  # of refusals, the most frequent
 SHOWN = 20  # layers of each outcome that a result names
-QUICK = ("torchvision:squeezenet1_1", "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224", "transformers:yolos")
+QUICK = (
+    "torchvision:squeezenet1_1",
+    "timm:vit_tiny_patch16_224",
+    "timm:swin_tiny_patch4_window7_224",
+    "transformers:yolos",
+)
 
 
 def look_at(network: Network, size: Size, repeats: int) -> dict[str, Any]:
@@ -82,6 +89,12 @@ def reason_kind(why: str, name: str) -> str:
     return kind[:160]
 
 
+def before_proofs() -> dict[str, Any]:
+    """What the last engine without proofs listed, and how many of that wrongly; kept from the stored result."""
+    stored = RESULTS / "layer-proofs.json"
+    return json.loads(stored.read_text()).get("before", {}) if stored.exists() else {}
+
+
 def time_median(call: Callable[[], object], repeats: int) -> float:
     """Median seconds of a call."""
     seconds = []
@@ -100,10 +113,14 @@ def look_in_process(network: Network, repeats: int, results: Any) -> None:
     for size in network.sizes:
         try:
             rows.append(look_at(network, size, repeats))
-        except Exception as error:  # the others shall still be looked at; a failure is shown, and ends the script with 1
-            rows.append({"network": network.name, "size": list(size), "failed": f"{type(error).__name__}: {error}"[:300]})
+        except (
+            Exception
+        ) as error:  # the others shall still be looked at; a failure is shown, and ends the script with 1
+            rows.append(
+                {"network": network.name, "size": list(size), "failed": f"{type(error).__name__}: {error}"[:300]}
+            )
     shapes = [row.pop("shapes", {}) for row in rows]
-    changed = {name for first, then in zip(shapes, shapes[1:], strict=False) for name in units_change(first, then)}
+    changed = {name for first, then in pairwise(shapes) for name in units_change(first, then)}
     for row in rows:
         row["units_change"] = sorted(changed)[:SHOWN]
     results.put(rows)
@@ -153,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = [n for n in all_networks() if any(fnmatchcase(n.name, pattern) for pattern in patterns)]
     if not networks:
         parser.error(f"no network is called {args.networks}")
+    whole = args.networks == "*" and not args.quick
+    folder = args.results or (RESULTS if whole else QUICK_RESULTS)  # a part is never stored as the whole
     start = time.perf_counter()
     rows = run(networks, args.repeats)
     command = "python -m benchmarks.layer_proofs" + ("" if args.networks == "*" else f" --networks '{args.networks}'")
@@ -160,14 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "command": command + (" --quick" if args.quick else ""),
         "quick": args.quick,
         "threads": 1,
+        "before": before_proofs(),
         "rows": rows,
         "seconds": time.perf_counter() - start,
     }
     shown = show_proofs(content)
     print(machine_line())
     print("\n\n".join([*(table.text() for table in shown.tables), shown.reading]))
-    whole = args.networks == "*" and not args.quick
-    folder = args.results or (RESULTS if whole else QUICK_RESULTS)  # a part is never stored as the whole
     print(write_results("layer-proofs", content, folder=folder))
     if any("failed" in row or row["wrong"] or row["units_change"] for row in rows):
         sys.exit("Layers are read wrongly, or networks failed.")

@@ -151,4 +151,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table:
     counts: Counter[str] = Counter()
     for row in rows:
         counts.update(row["reasons"])
-    return Table("Why layers are refused, most often:", ("reason", "layers"), [(why, f"{n:,}") for why, n in counts.most_common(12)])
+    return Table(
+        "Why layers are refused, most often:",
+        ("reason", "layers"),
+        [(why, f"{n:,}") for why, n in counts.most_common(12)],
+    )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from places import Read
 from torch import Tensor, nn
 
-from places import Read
 from ndengine.models import layers as engine
 from ndengine.probe import Probe
 

@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-
 from places import Answers, Places, Read, find_places
+from torch import Tensor, nn
 
 ALIKE = 0.85  # correlation of said and found places
 LEAST_SLOPE = 0.05
@@ -61,6 +60,9 @@ class Documented:
     placeless: Sequence[str] = field(default=())
 
 
+UNSAID = Documented()
+
+
 def make_images(size: tuple[int, int], channels: int = 3) -> Tensor:
     """Two images of noise ``[2, C, height, width]``."""
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
@@ -71,7 +73,7 @@ def judge(
     reader: Callable[[Sequence[str]], Read],
     shapes: Mapping[str, tuple[int, int, int]],
     size: tuple[int, int],
-    documented: Documented = Documented(),
+    documented: Documented = UNSAID,
     channels: int = 3,
 ) -> dict[str, Verdict]:
     """Judge all maps of a network that :func:`quiet.make_local` has made local, under ``local_attention``.
@@ -116,7 +118,9 @@ def judge(
         letters, first, fits = layout
         verdict = weigh(answers[name], exact="t" in letters)
         if verdict.outcome != "wrong" and not fits:
-            verdict = Verdict("wrong", f"begins with token {first}; {documented.first} come before the grid, {documented.last} behind")
+            verdict = Verdict(
+                "wrong", f"begins with token {first}; {documented.first} come before the grid, {documented.last} behind"
+            )
         found[name] = Verdict(verdict.outcome, verdict.why, letters, first)
     return {name: found[name] for name in shapes}
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from judge import UNSAID, Documented
 from torch import nn
 
-from judge import Documented
 from ndengine.models.torchvision_import import torchvision_models
 
 Size = tuple[int, int]
@@ -37,7 +37,7 @@ class Network:
     name: str
     make: Callable[[Size], nn.Module] = field(repr=False)
     sizes: tuple[Size, ...] = SIZES
-    documented: Documented = Documented()
+    documented: Documented = UNSAID
     mixers: tuple[str, ...] = ()
 
     def build(self, size: Size) -> nn.Module:

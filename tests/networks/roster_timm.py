@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import timm
-from torch import nn
-
 from judge import Documented
 from roster import SIZES, Network, Size
+from torch import nn
 
 NARROW = {"depth": 3, "embed_dim": 96, "num_heads": 3}
 MIXER = ("*.mlp_tokens.fc1", "*.mlp_tokens.fc2")

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import transformers as hf
-from torch import Tensor, nn
-
 from judge import Documented
 from roster import Network, Size
+from torch import Tensor, nn
 
 WIDTH: dict[str, Any] = {
     "hidden_size": 48,
@@ -60,7 +59,11 @@ def _network(
 
 def _detr(size: Size) -> nn.Module:
     backbone = hf.ResNetConfig(
-        embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], layer_type="basic", out_features=["stage4"]
+        embedding_size=16,
+        hidden_sizes=[16, 24, 32, 48],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage4"],
     )
     config = hf.DetrConfig(
         backbone_config=backbone,
@@ -91,26 +94,39 @@ def transformers_networks() -> list[Network]:
     return [
         _network("vit", lambda s: hf.ViTModel(hf.ViTConfig(image_size=s, patch_size=16, **WIDTH)), 1),
         _network(
-            "clip", lambda s: Interpolating(hf.CLIPVisionModel(hf.CLIPVisionConfig(image_size=64, patch_size=16, **WIDTH))), 1
+            "clip",
+            lambda s: Interpolating(hf.CLIPVisionModel(hf.CLIPVisionConfig(image_size=64, patch_size=16, **WIDTH))),
+            1,
         ),
         _network(
             "siglip",
             lambda s: Interpolating(hf.SiglipVisionModel(hf.SiglipVisionConfig(image_size=64, patch_size=16, **WIDTH))),
         ),
-        _network("dinov2", lambda s: hf.Dinov2Model(hf.Dinov2Config(image_size=s, patch_size=16, mlp_ratio=2, **_plain())), 1),
+        _network(
+            "dinov2", lambda s: hf.Dinov2Model(hf.Dinov2Config(image_size=s, patch_size=16, mlp_ratio=2, **_plain())), 1
+        ),
         _network(
             "dinov2-registers",
             lambda s: hf.Dinov2WithRegistersModel(
-                hf.Dinov2WithRegistersConfig(image_size=s, patch_size=16, mlp_ratio=2, num_register_tokens=4, **_plain())
+                hf.Dinov2WithRegistersConfig(
+                    image_size=s, patch_size=16, mlp_ratio=2, num_register_tokens=4, **_plain()
+                )
             ),
             5,
         ),
         _network(
             "dinov3-vit",
-            lambda s: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(image_size=64, patch_size=16, num_register_tokens=4, **WIDTH)),
+            lambda s: hf.DINOv3ViTModel(
+                hf.DINOv3ViTConfig(image_size=64, patch_size=16, num_register_tokens=4, **WIDTH)
+            ),
             5,
         ),
-        _network("dinov3-convnext", lambda s: hf.DINOv3ConvNextModel(hf.DINOv3ConvNextConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 2, 1]))),
+        _network(
+            "dinov3-convnext",
+            lambda s: hf.DINOv3ConvNextModel(
+                hf.DINOv3ConvNextConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 2, 1])
+            ),
+        ),
         _network("swin", lambda s: hf.SwinModel(hf.SwinConfig(image_size=s, patch_size=4, **PYRAMID))),
         _network("swinv2", lambda s: hf.Swinv2Model(hf.Swinv2Config(image_size=s, patch_size=4, **PYRAMID))),
         _network(
@@ -136,11 +152,16 @@ def transformers_networks() -> list[Network]:
                 hf.SegformerConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 4, 8])
             ),
         ),
-        _network("convnext", lambda s: hf.ConvNextModel(hf.ConvNextConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 2, 1]))),
+        _network(
+            "convnext",
+            lambda s: hf.ConvNextModel(hf.ConvNextConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 2, 1])),
+        ),
         _network(
             "resnet",
             lambda s: hf.ResNetModel(
-                hf.ResNetConfig(embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], layer_type="basic")
+                hf.ResNetConfig(
+                    embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], layer_type="basic"
+                )
             ),
         ),
     ]

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
-
-from judge import Documented, Verdict, judge
+from judge import UNSAID, Documented, Verdict, judge
 from quiet import local_attention, make_local
+from torch import Tensor, nn
 
 SIZE = (32, 48)
 GRID = (4, 6)
@@ -84,7 +83,7 @@ class PlacesAsVector(nn.Module):
 def verdict(
     network: nn.Module,
     arrange: Callable[[Tensor], Tensor],
-    documented: Documented = Documented(),
+    documented: Documented = UNSAID,
     layer: str = "block",
 ) -> Verdict:
     """What the check says of a layer that ``arrange`` makes maps of."""

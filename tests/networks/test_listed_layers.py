@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
+import pytest
 from engine import Listed, ask_engine
 from judge import Verdict, judge, units_change
 from quiet import local_attention, make_local
@@ -67,7 +68,7 @@ def check(name: str) -> None:
         assert len(undecided) <= len(verdicts) / 8, undecided
         assert any(v.outcome == "right" and max(listed.shapes[layer][1:]) > 1 for layer, v in verdicts.items())
         shapes.append(listed.shapes)
-    assert [layer for first, then in zip(shapes, shapes[1:], strict=False) for layer in units_change(first, then)] == []
+    assert [layer for first, then in pairwise(shapes) for layer in units_change(first, then)] == []
 
 
 def same_order(said: str, found: str) -> bool:
