@@ -89,19 +89,13 @@ def reason_kind(why: str, name: str) -> str:
     return kind[:160]
 
 
-def before_proofs() -> dict[str, Any]:
-    """What the last engine without proofs listed, and how many of that wrongly; kept from the stored result."""
-    stored = RESULTS / "layer-proofs.json"
-    return json.loads(stored.read_text()).get("before", {}) if stored.exists() else {}
-
-
 def time_median(call: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a call."""
+    """Median seconds of a processor for a call; there is one thread, and other processes don't count."""
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return statistics.median(seconds)
 
 
@@ -126,7 +120,9 @@ def look_in_process(network: Network, repeats: int, results: Any) -> None:
     results.put(rows)
 
 
-def run(networks: Sequence[Network], repeats: int) -> list[dict[str, Any]]:
+def run(
+    networks: Sequence[Network], repeats: int, store: Callable[[list[dict[str, Any]]], object]
+) -> list[dict[str, Any]]:
     """Rows of all networks, one process each."""
     torch.set_num_threads(1)  # no threads to lose in a fork
     context = multiprocessing.get_context("fork")  # children begin with everything imported
@@ -143,6 +139,7 @@ def run(networks: Sequence[Network], repeats: int) -> list[dict[str, Any]]:
         if child.is_alive():
             child.kill()
         rows += found
+        store(found)
         for row in found:
             print(f"{place + 1}/{len(networks)}", _line(row), file=sys.stderr, flush=True)
     return rows
@@ -162,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", default="*", help="patterns, separated by commas (timm:vit*,torchvision:*)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of the proof that are timed (default 3)")
     parser.add_argument("--quick", action="store_true", help=f"{len(QUICK)} networks, stored elsewhere")
+    parser.add_argument("--update", action="store_true", help="leave what is stored of other networks as it is")
     parser.add_argument("--results", type=Path, help="folder for the stored figures (default benchmarks/results)")
     args = parser.parse_args(argv)
     if args.repeats < 1:
@@ -170,25 +168,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = [n for n in all_networks() if any(fnmatchcase(n.name, pattern) for pattern in patterns)]
     if not networks:
         parser.error(f"no network is called {args.networks}")
-    whole = args.networks == "*" and not args.quick
+    whole = (args.networks == "*" or args.update) and not args.quick
     folder = args.results or (RESULTS if whole else QUICK_RESULTS)  # a part is never stored as the whole
-    start = time.perf_counter()
-    rows = run(networks, args.repeats)
-    command = "python -m benchmarks.layer_proofs" + ("" if args.networks == "*" else f" --networks '{args.networks}'")
+    stored = _stored(folder)
     content = {
-        "command": command + (" --quick" if args.quick else ""),
+        "command": "python -m benchmarks.layer_proofs" + (" --quick" if args.quick else ""),
         "quick": args.quick,
         "threads": 1,
-        "before": before_proofs(),
-        "rows": rows,
-        "seconds": time.perf_counter() - start,
+        "before": _stored(RESULTS).get("before", {}),
+        "rows": stored.get("rows", []) if args.update else [],
     }
+
+    def store(rows: list[dict[str, Any]]) -> Path:
+        new = {row["network"] for row in rows}
+        content["rows"] = sorted([row for row in content["rows"] if row["network"] not in new] + rows, key=_place)
+        return write_results("layer-proofs", content, folder=folder)
+
+    rows = run(networks, args.repeats, store)
     shown = show_proofs(content)
     print(machine_line())
     print("\n\n".join([*(table.text() for table in shown.tables), shown.reading]))
-    print(write_results("layer-proofs", content, folder=folder))
+    print(store(rows))
     if any("failed" in row or row["wrong"] or row["units_change"] for row in rows):
         sys.exit("Layers are read wrongly, or networks failed.")
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """What a folder holds of an earlier run; empty where there was none."""
+    path = folder / "layer-proofs.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _place(row: dict[str, Any]) -> tuple[str, list[int]]:
+    return row["network"], row["size"]
 
 
 if __name__ == "__main__":

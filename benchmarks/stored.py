@@ -124,7 +124,7 @@ def show_proofs(content: Mapping[str, Any]) -> Shown:
         timed = (number(row["proof_seconds"]), number(row["forward_seconds"]), number(ratio))
         cells.append((row["network"], size, *(f"{row[key]:,}" for key in keys), then, *timed))
     headings = ("network", "size", "listed", "refused", "by --axes", "wrong", "undecided", "before: listed / wrong")
-    headings += ("proof, s", "pass, s", "passes")
+    headings += ("proof, s", "pass, s", "times the pass")
     total = {key: sum(row[key] for row in done) for key in ("listed", "refused", "wrong", "undecided")}
     networks = len({row["network"] for row in done})
     reading = (
@@ -133,8 +133,8 @@ def show_proofs(content: Mapping[str, Any]) -> Shown:
     )
     if before:
         reading += (
-            f" Before layers were proven, {sum(row['listed'] for row in before.values()):,} were listed and "
-            f"{sum(row['wrong'] for row in before.values()):,} of them wrong."
+            f" Before layers were proven, of those that were looked at then {sum(r['listed'] for r in before.values()):,} "
+            f"were listed and {sum(r['wrong'] for r in before.values()):,} of them wrong."
         )
     failed = [f"{row['network']} ({row['failed']})" for row in content["rows"] if "failed" in row]
     if failed:

@@ -260,12 +260,19 @@ def tensors_of(output: Any, prefix: str = "") -> list[tuple[str, Tensor]]:
 
 
 def order_of(output: Tensor, maps: Tensor, documented: Documented) -> tuple[str, int, bool] | None:
-    """The order of an output's dims whose rearrangement the maps are, to the last bit; None where none is."""
+    """The order of an output's dims whose rearrangement the maps are, to the last bit; None where none is.
+
+    Dims of length one are left out one by one until some order fits.
+    """
+    while (found := _order_of(output, maps, documented)) is None and 1 in output.shape[1:]:
+        output = output.squeeze(1 + list(output.shape[1:]).index(1))
+    return found
+
+
+def _order_of(output: Tensor, maps: Tensor, documented: Documented) -> tuple[str, int, bool] | None:
     units, rows, columns = maps.shape[1:]
     places = rows * columns
     output = output.float()
-    while output.dim() > 2 and output.dim() != 4 and 1 in output.shape[1:] and output.numel() == maps.numel():
-        output = output.squeeze(1 + list(output.shape[1:]).index(1))
     if output.dim() == 2:
         return ("nu", 0, True) if _same(output[..., None, None], maps) else None
     if output.dim() == 4:

@@ -103,13 +103,15 @@ def transformers_networks() -> list[Network]:
             lambda s: Interpolating(hf.SiglipVisionModel(hf.SiglipVisionConfig(image_size=64, patch_size=16, **WIDTH))),
         ),
         _network(
-            "dinov2", lambda s: hf.Dinov2Model(hf.Dinov2Config(image_size=s, patch_size=16, mlp_ratio=2, **_plain())), 1
+            "dinov2",
+            lambda s: hf.Dinov2Model(hf.Dinov2Config(image_size=64, patch_size=16, mlp_ratio=2, **_plain())),
+            1,
         ),
         _network(
             "dinov2-registers",
             lambda s: hf.Dinov2WithRegistersModel(
                 hf.Dinov2WithRegistersConfig(
-                    image_size=s, patch_size=16, mlp_ratio=2, num_register_tokens=4, **_plain()
+                    image_size=64, patch_size=16, mlp_ratio=2, num_register_tokens=4, **_plain()
                 )
             ),
             5,
@@ -126,6 +128,7 @@ def transformers_networks() -> list[Network]:
             lambda s: hf.DINOv3ConvNextModel(
                 hf.DINOv3ConvNextConfig(hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 2, 1])
             ),
+            1,  # the mean of the places, in the last norm alone
         ),
         _network("swin", lambda s: hf.SwinModel(hf.SwinConfig(image_size=s, patch_size=4, **PYRAMID))),
         _network("swinv2", lambda s: hf.Swinv2Model(hf.Swinv2Config(image_size=s, patch_size=4, **PYRAMID))),
