@@ -133,8 +133,8 @@ def show_proofs(content: Mapping[str, Any]) -> Shown:
     )
     if before:
         reading += (
-            f" Before layers were proven, of those that were looked at then {sum(r['listed'] for r in before.values()):,} "
-            f"were listed and {sum(r['wrong'] for r in before.values()):,} of them wrong."
+            f" Before layers were proven, {sum(r['listed'] for r in before.values()):,} layers of the networks with a "
+            f"figure in that column were listed, and {sum(r['wrong'] for r in before.values()):,} of them wrong."
         )
     failed = [f"{row['network']} ({row['failed']})" for row in content["rows"] if "failed" in row]
     if failed:
