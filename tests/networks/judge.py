@@ -188,7 +188,7 @@ class Fit:
     def holds(self, exact: bool) -> bool:
         """Whether positions lie where they are said to."""
         if exact:
-            whole = abs(self.slope - 1) <= 0.15 or self.spread >= SHARP  # else the grid is not the image's
+            whole = abs(self.slope - 1) <= 0.2 or self.spread >= SHARP  # else the grid is not the image's
             slope = whole and self.slope >= LEAST_SLOPE
             return slope and self.alike >= ALIKE and self.near >= SHARE and abs(self.shift) < 1
         alike = ALIKE if self.spread < SHARP else ROUGHLY_ALIKE
