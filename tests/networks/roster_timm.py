@@ -107,7 +107,7 @@ KINDS = (
     Kind("coat_tiny", 1, sized=True),
     Kind("coat_lite_tiny", 1, sized=True),
     Kind("mvitv2_tiny"),
-    Kind("mvitv2_small_cls", 1, {"depths": (1, 2, 2, 1)}),
+    Kind("mvitv2_small_cls", 1),
     Kind("pvt_v2_b0"),
     Kind("twins_pcpvt_small", 0, {"depths": (2, 2, 2, 2)}),
     Kind("twins_svt_small", 0, {"depths": (2, 2, 2, 2)}),

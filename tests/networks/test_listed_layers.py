@@ -37,9 +37,9 @@ SLOW = (
     *(f"timm:{name}" for name in (
         "cait_xxs24_224", "coat_lite_tiny", "convnextv2_atto", "crossvit_9_240", "deit_tiny_distilled_patch16_224",
         "edgenext_xx_small", "efficientformer_l1", "efficientvit_m0", "eva02_tiny_patch14_224", "focalnet_tiny_srf",
-        "gcvit_xxtiny", "gmlp_ti16_224", "hiera_tiny_224", "hrnet_w18_small", "levit_128s", "mambaout_femto",
+        "gcvit_xxtiny", "gmlp_ti16_224", "hiera_tiny_224", "hrnet_w18_small",  "mambaout_femto",
         "maxvit_rmlp_pico_rw_256", "mixer_s16_224", "mobilenetv4_conv_small_035", "mobilevit_xxs", "mobilevitv2_050",
-        "mvitv2_small_cls", "nest_tiny", "poolformer_s12", "pvt_v2_b0", "regnety_002", "resmlp_12_224", "resnet10t",
+        "mvitv2_tiny", "nest_tiny", "poolformer_s12", "pvt_v2_b0", "regnety_002", "resmlp_12_224", "resnet10t",
         "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "tnt_s_patch16_224", "twins_svt_small",
         "volo_d1_224", "xcit_nano_12_p16_224",
     )),
