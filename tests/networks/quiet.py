@@ -84,6 +84,8 @@ def local_attention() -> Iterator[None]:
         if scores.shape[-1] == scores.shape[-2]:
             own = torch.eye(scores.shape[-1], dtype=found.dtype, device=found.device)
             return OWN * own + (1 - OWN) * found
+        if scores.dim() == 4 and scores.shape[1] == 1:  # one head, or weights of a sum over positions (MobileViT 2)
+            return found
         return _softmax(scores * (SHARP / scores.std().clamp_min(1e-9)), dim)
 
     def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:

@@ -111,7 +111,7 @@ KINDS = (
     Kind("pvt_v2_b0"),
     Kind("twins_pcpvt_small", 0, {"depths": (2, 2, 2, 2)}),
     Kind("twins_svt_small", 0, {"depths": (2, 2, 2, 2)}),
-    Kind("volo_d1_224", 1, {"layers": (2, 2, 2, 2)}, sized=True),
+    Kind("volo_d1_224", 1, sized=True),
     Kind("gcvit_xxtiny", 0, sized=True),
     Kind("davit_tiny"),
     Kind("focalnet_tiny_srf"),
