@@ -125,6 +125,14 @@ SECTIONS = (
         "run again. Results are compared file by file, all bytes of what has no date in it; segments are small, so "
         "that a run of seconds has as many as one of hours. What is only in memory starts again.",
     ),
+    Section(
+        "Layers are read as they lie", "layer-proofs", stored.show_proofs,
+        "Every layer that the engine lists, of networks with random weights, at a square size and one that is not. A "
+        "check that knows nothing of the engine's proof makes attention and convolutions local, changes the image by "
+        "noise under ramps of height along rows and columns, and finds the place that each position of a layer answers "
+        "to; the maps must also be the module's output in an order that its documentation gives. The proof is timed "
+        "without its cache, beside one forward pass of one image.",
+    ),
 )  # fmt: skip
 
 

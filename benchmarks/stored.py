@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.tables import Shown, Table, number
@@ -107,3 +108,51 @@ def show_fuzz(content: Mapping[str, Any]) -> Shown:
     if content["failure"]:
         reading = f"**It failed: {content['failure']}**"
     return Shown([Table(caption, ("input", "read", "refused"), cells)], reading)
+
+
+def show_proofs(content: Mapping[str, Any]) -> Shown:
+    """Layers of many networks that are listed, refused and read wrongly."""
+    before = content.get("before", {})
+    done = [row for row in content["rows"] if "failed" not in row]
+    cells = []
+    for row in done:
+        size = "x".join(map(str, row["size"]))
+        old = before.get(f"{row['network']} {size}")
+        ratio = row["proof_seconds"] / row["forward_seconds"]
+        keys = ("listed", "refused", "by_axes", "wrong", "undecided")
+        then = "–" if old is None else f"{old['listed']:,} / {old['wrong']:,}"
+        timed = (number(row["proof_seconds"]), number(row["forward_seconds"]), number(ratio))
+        cells.append((row["network"], size, *(f"{row[key]:,}" for key in keys), then, *timed))
+    headings = ("network", "size", "listed", "refused", "by --axes", "wrong", "undecided", "before: listed / wrong")
+    headings += ("proof, s", "pass, s", "times the pass")
+    total = {key: sum(row[key] for row in done) for key in ("listed", "refused", "wrong", "undecided")}
+    networks = len({row["network"] for row in done})
+    reading = (
+        f"Of {networks} networks {total['listed']:,} layers are listed and {total['refused']:,} refused; "
+        f"{total['wrong']:,} of those listed are read wrongly, and of {total['undecided']:,} the check can't tell."
+    )
+    if before:
+        reading += (
+            f" Before layers were proven, {sum(r['listed'] for r in before.values()):,} layers of the networks with a "
+            f"figure in that column were listed, and {sum(r['wrong'] for r in before.values()):,} of them wrong."
+        )
+    failed = [f"{row['network']} ({row['failed']})" for row in content["rows"] if "failed" in row]
+    if failed:
+        reading += f" **These failed: {'; '.join(failed)}.**"
+    changed = sorted({row["network"] for row in done if row["units_change"]})
+    if changed:
+        reading += f" **Layers change their number of units with the size: {', '.join(changed)}.**"
+    caption = f"Layers of {networks} networks; {content['threads']} thread, random weights:"
+    return Shown([Table(caption, headings, cells), _reasons(done)], reading)
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The most frequent reasons for a refusal, over all networks."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts.update(row["reasons"])
+    return Table(
+        "Why layers are refused, most often:",
+        ("reason", "layers"),
+        [(why, f"{n:,}") for why, n in counts.most_common(12)],
+    )
