@@ -337,3 +337,25 @@ def test_vgg16_is_traced_in_well_under_a_second() -> None:
     start = time.perf_counter()
     trace_model(network, (224, 224))
     assert time.perf_counter() - start < 1
+
+
+def test_what_a_trace_says_of_containers() -> None:
+    class Rowed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.row = nn.ModuleList([nn.Conv2d(3, 3, 1) for _ in range(3)])
+            self.head = nn.Conv2d(3, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for part in self.row:
+                x = part(x)
+            out: Tensor = self.head(x)
+            return out
+
+    trace = trace_model(Rowed().eval(), (64, 48))
+    middle = trace.end(["row.1"])
+    assert [trace.state(path, middle) for path in ("", "row", "row.0", "row.1", "row.2", "head", "row.9")] == [
+        *("running", "running", "done", "done", "untouched", "untouched", "untouched")
+    ]
+    assert trace.state("row", trace.end(["head"])) == "done"
+    assert trace.needs(["row.1", "row.0"]) == {"row.0.weight", "row.0.bias", "row.1.weight", "row.1.bias"}

@@ -12,7 +12,6 @@ from ndengine.errors import ModelError
 from ndengine.models.aliases import layer_aliases
 from ndengine.models.layers import Layer, layer_maps, list_layers, resolve_layers
 from ndengine.models.torchvision_import import torchvision_models
-from ndengine.models.trace import trace_model
 from ndengine.probe import Probe
 from ndkernels.grid import Field
 
@@ -396,25 +395,3 @@ def test_the_list_of_layers() -> None:
 def test_nothing_to_list_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"vit has no layers at an input of 64x48 \(AssertionError: "):
         list_layers(torchvision("vit_b_32"), SIZE, "vit")
-
-
-def test_what_a_trace_says_of_containers() -> None:
-    class Rowed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.row = nn.ModuleList([nn.Conv2d(3, 3, 1) for _ in range(3)])
-            self.head = nn.Conv2d(3, 1, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            for part in self.row:
-                x = part(x)
-            out: Tensor = self.head(x)
-            return out
-
-    trace = trace_model(Rowed().eval(), SIZE)
-    middle = trace.end(["row.1"])
-    assert [trace.state(path, middle) for path in ("", "row", "row.0", "row.1", "row.2", "head", "row.9")] == [
-        *("running", "running", "done", "done", "untouched", "untouched", "untouched")
-    ]
-    assert trace.state("row", trace.end(["head"])) == "done"
-    assert trace.needs(["row.1", "row.0"]) == {"row.0.weight", "row.0.bias", "row.1.weight", "row.1.bias"}
