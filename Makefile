@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-.PHONY: help run test check docs clean
+.PHONY: help run test test-all check docs clean
 
 help:
 	@echo "make run    install, dissect the built-in network on the built-in data, print the summary"
-	@echo "make test   install and run every test (JOBS=2 test processes)"
-	@echo "make check  lint, format, types, then every test"
+	@echo "make test   install and run every test that takes seconds (JOBS=2 test processes)"
+	@echo "make test-all  the same, and those that take minutes"
+	@echo "make check  lint, format, types, then every test that takes seconds"
 	@echo "make docs   write the command line's help into README.md"
 	@echo "make clean  remove what make made; PYTHON=python3.12 picks another Python"
 
@@ -20,13 +21,16 @@ run: $(INSTALLED)
 	$(BIN)/ndengine run
 
 test: $(TESTABLE)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-all: $(TESTABLE)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 docs: $(TESTABLE)
 	$(BIN)/python tests/test_docs.py

@@ -30,6 +30,10 @@ READ_AHEAD = 2  # batches
 Item = tuple[int, Tensor | NDArray[np.uint8]] | BaseException | None
 
 
+def _images(first: int, count: int) -> str:
+    return f"image {first}" if count == 1 else f"images {first} to {first + count - 1}"
+
+
 def _times(count: int) -> str:
     return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
@@ -271,7 +275,7 @@ class Probe:
         for name, layer in self._layers.items():
             if ran[name] != layer.calls:
                 raise ModelError(
-                    f"Layer {name} ran {_times(ran[name])} on images {first} to {first + count - 1} and "
+                    f"Layer {name} ran {_times(ran[name])} on {_images(first, count)} and "
                     f"{_times(layer.calls)} when it was looked for; a layer that images may skip or repeat can't be "
                     "dissected."
                 )

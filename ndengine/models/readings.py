@@ -129,6 +129,8 @@ def _maps(places: Places, batch: int, rest: list[int], along: dict[int, list[int
 
 
 def _tokens(places: Places, batch: int, rest: list[int], dim: int) -> Reading:
+    if rest == [dim]:
+        return Reading(refusal="units and places share a dim, as after flattening")
     found = _units([d for d in rest if d != dim], places)
     if found is None:
         return Reading(refusal="besides tokens and batch it has more than one dim, as the heads of attention do")

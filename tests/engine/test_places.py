@@ -154,6 +154,7 @@ REFUSED: dict[str, tuple[Callable[..., Tensor], bool, str]] = {
         False,
         "a part of the image",
     ),
+    "flattened": (lambda net, x: x.flatten(1), False, "units and places share a dim"),
     "a constant": (lambda net, x: net.extra.expand(len(x), -1, -1), False, "does not depend on the image"),
 }
 
