@@ -7,7 +7,7 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"
-"$work/env/bin/pip" -q install torch==2.13.0 torchvision==0.28.0 transformers==5.24.0 2> /dev/null
+"$work/env/bin/pip" -q install torch==2.13.0 transformers==5.24.0 2> /dev/null
 cd "$work"
 env/bin/python - 2> /dev/null <<'PY'
 import sys

@@ -45,12 +45,13 @@ def fingerprint(module: nn.Module, trace: Trace, size: tuple[int, int], channels
     digest = hashlib.sha256()
     digest.update(f"{FORMAT} {torch.__version__} {size} {channels}\n{module!r}\n".encode())
     files = {str(file) for file in Path(__file__).parent.glob("*.py")}
-    for part in module.modules():
-        kind = type(part)
+    sources = set()
+    for kind in {type(part) for part in module.modules()}:
         source = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if source is None or "<locals>" in kind.__qualname__:
             return None
-        files |= _code_beside(source)
+        sources.add(source)
+    files |= _code_beside(sources)
     try:
         for file in sorted(files):
             digest.update(f"{file}\n".encode())
@@ -67,13 +68,16 @@ def fingerprint(module: nn.Module, trace: Trace, size: tuple[int, int], channels
     return digest.hexdigest()
 
 
-def _code_beside(source: str) -> set[str]:
-    """The file of a class; of somebody's own code, all loaded modules of its folder too, which may take part."""
-    folder = Path(source).resolve().parent
-    if "site-packages" in folder.parts or "dist-packages" in folder.parts:
-        return {source}
-    loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return {source} | {file for file in loaded if file and Path(file).resolve().is_relative_to(folder)}
+def _code_beside(sources: set[str]) -> set[str]:
+    """The files of classes; of somebody's own code, all loaded modules of its folder too, which may take part."""
+    own = {os.path.dirname(os.path.abspath(file)) + os.sep for file in sources if not _is_installed(file)}
+    loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values())) if own else ()
+    return sources | {file for file in loaded if file and os.path.abspath(file).startswith(tuple(own))}
+
+
+def _is_installed(file: str) -> bool:
+    package = Path(__file__).parents[1]  # this one may be run from its source tree
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts) or Path(file).is_relative_to(package)
 
 
 def recall(cache: Path, key: str) -> dict[Key, Reading] | None:
