@@ -224,7 +224,7 @@ def _arrays_instead(array: Any) -> Iterator[tuple[str, Any]]:
     yield "of no numbers", np.zeros(0)
     yield "without its last axis", array[..., 0] if array.ndim > 1 else array[:-1]
     yield "with a row more", np.concatenate([array, array[-1:]])
-    if array.dtype == object:
+    if array.dtype.kind in "OS":
         for how, text in (("empty texts", b""), ("bad UTF-8", b"\xff\xfe"), ("evil texts", EVIL.encode())):
             yield f"of {how}", [text] * len(array)
         return

@@ -15,6 +15,7 @@ from ndengine.models.place_call import PlaceCall
 from ndengine.models.place_rules import NEEDS_NUMBERS, PARTS, follow_call, follow_parts
 from ndengine.models.places import NONE, Places, core, image_places, lost, nowhere
 
+MOST_SIDE = 1 << 14  # pixels: coordinates of a larger image would take longer than the network itself
 MOST_NUMBERS = 1 << 20  # of a constant that is computed beside a pass without data
 
 
@@ -37,6 +38,9 @@ class Follower:
     def mark_images(self, images: Tensor) -> None:
         """Make ``images [N, channels, ih, iw]`` the input that places are measured on."""
         count, channels, rows, columns = images.shape
+        if max(rows, columns) > MOST_SIDE:
+            self._places[images] = lost(images.shape, f"the image has a side of more than {MOST_SIDE:,} pixels")
+            return
         self._places[images] = image_places(count, channels, (rows, columns))
 
     def places(self, tensor: Tensor) -> Places:

@@ -20,10 +20,12 @@ def named_tensors(output: object) -> dict[str, Tensor]:
     -------
     dict of str to Tensor
         By the way to them: ``last_hidden_state``, ``0``, ``hidden_states/3``. A tensor by itself, and the only one in
-        a tuple or list, is named ``""``.
+        a tuple or list (be it there several times), is named ``""``.
     """
     found = dict(_walk(output, ""))
-    if len(found) == 1 and all(part.isdecimal() for name in found for part in name.split("/")):
+    if len({id(tensor) for tensor in found.values()}) == 1 and all(
+        part.isdecimal() for name in found for part in name.split("/")
+    ):
         return {"": next(iter(found.values()))}
     return found
 

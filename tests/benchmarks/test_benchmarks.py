@@ -229,8 +229,8 @@ def off_by_little(rotation: Any) -> type:
     """The class, which rotates maps and changes their last bits."""
 
     class Off(rotation):  # type: ignore[misc]
-        def apply(self, maps: torch.Tensor) -> None:
-            super().apply(maps)
+        def turn(self, maps: torch.Tensor) -> None:
+            super().turn(maps)
             maps.mul_(1 + 2.0**-22)
 
     return Off
@@ -239,8 +239,8 @@ def off_by_little(rotation: Any) -> type:
 @pytest.mark.parametrize(
     ("module", "where", "name", "wrong"),
     [
-        (bench_tally, tally_cases, "tally_units", more),
-        (bench_scaling, tally_cases, "tally_units", more),
+        (bench_tally, tally_cases, "tally_finite_units", more),
+        (bench_scaling, tally_cases, "tally_finite_units", more),
         (bench_sieve, bench_sieve, "select_thresholds", more),
         (bench_labels, bench_labels, "encode_labels", other_codes),
         (bench_grid, bench_grid, "mask_finite_maps", lambda f: lambda *a, **k: ~f(*a, **k)),

@@ -66,8 +66,9 @@ class Guard(nn.Module):  # passes images on, and interrupts once it has seen as 
     seen = 0
 
     def forward(self, images):
-        Guard.seen += len(images)
-        if Guard.seen > int(os.environ.get("TEST_INTERRUPT_AFTER", 10**9)):
+        # Passes that show what its layers are record no gradients either, but are not in inference mode.
+        Guard.seen += len(images) if torch.is_inference_mode_enabled() else 0
+        if Guard.seen > int(os.environ.get("TEST_INTERRUPT_AFTER", 10**9)) + 2:  # four are tried before the run
             raise KeyboardInterrupt
         return images
 

@@ -247,7 +247,7 @@ def test_a_folder_with_something_else_in_it(fails: Fails, arguments: list[str], 
 def interrupted(invoke: Invoke, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A run that was interrupted while probing and has left a spool."""
     monkeypatch.setattr("ndengine.spool.SEGMENT_BYTES", 1)  # a segment a batch
-    monkeypatch.setenv("TEST_INTERRUPT_AFTER", "19")  # ten show what its layers are
+    monkeypatch.setenv("TEST_INTERRUPT_AFTER", "11")
     assert invoke(*arguments).exit_code == 130
     monkeypatch.delenv("TEST_INTERRUPT_AFTER")
     return arguments

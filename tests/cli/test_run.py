@@ -123,7 +123,8 @@ def test_an_interrupted_run_goes_on(
     monkeypatch.setenv("TEST_INTERRUPT_AFTER", "11")
     done = invoke(*arguments)
     assert done.exit_code == 130
-    assert "Interrupted. The same command goes on" in done.stderr
+    assert "nterrupted at image " in done.stderr
+    assert "of 12; the same command goes on there." in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "out" / "result.json").exists()
     monkeypatch.delenv("TEST_INTERRUPT_AFTER")

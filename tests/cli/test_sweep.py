@@ -188,4 +188,6 @@ def test_the_largest_series_is_taken() -> None:
 
 def test_a_pipe_is_no_series(fails: Fails, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "series.toml")
-    assert fails("sweep", tmp_path / "series.toml", "--dry-run", code=2).endswith("is no file; name a series file.")
+    assert fails("sweep", tmp_path / "series.toml", "--dry-run", code=2).endswith(
+        "is a named pipe, not a file; name a series file."
+    )

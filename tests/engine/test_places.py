@@ -247,3 +247,10 @@ def test_thin_views_equal_torchs() -> None:
         before, after = shapes
         thin = torch.rand([1 if draw(3) == 0 else n for n in before], generator=generator).expand(before)
         assert torch.equal(thin_view(thin, after), thin.reshape(after))
+
+
+def test_a_huge_image_is_not_followed() -> None:
+    network = nn.Sequential(nn.MaxPool2d(1)).eval()
+    reading = prove_layers(network, (1 << 20, 1)).steps["0"].outputs[-1][""].reading
+    assert not reading.axes
+    assert "a side of more than 16,384 pixels" in reading.refusal
