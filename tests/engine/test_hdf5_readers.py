@@ -23,10 +23,10 @@ from tinybroden import make_broden
 from ndengine.datasets import Vocabulary
 from ndengine.datasets.broden import BrodenFolder
 from ndengine.datasets.pack import pack_dataset
+from ndengine.dense_spool import DenseSpool
 from ndengine.hdf5 import text_array
 from ndengine.result_files import Examples, write_counts, write_examples
-from ndengine.spool import DenseSpool
-from ndengine.spool_files import write_segment
+from ndengine.spool_files import Span, write_segment
 from ndengine.tally import Counts
 from ndkernels.sieve import Survivors
 
@@ -65,7 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         values=torch.tensor([1.0, 2.0, 3.0]),
         shape=(2, 2),
     )
-    write_segment(home / "segment.h5", survivors, {"bound": np.zeros(3, np.float32)}, 2)
+    write_segment(home / "segment.h5", survivors, {"bound": np.zeros(3, np.float32)}, Span(0, 2, 2, 0))
     return {name: home / f"{name}.h5" for name in ("pack", "counts", "examples", "activations", "segment")}
 
 
