@@ -44,10 +44,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     counts = Counts(
         threshold=rng.random(4).astype(np.float32),
         intersection=rng.integers(0, 9, (4, 3)),
-        concept_area=rng.integers(0, 9, 3),
-        unit_area=rng.integers(0, 9, (4, 2)),
-        unit_area_all=rng.integers(0, 9, 4),
-        concept_images=rng.integers(0, 9, 3),
+        concept_area=rng.integers(10, 19, 3),
+        unit_area=rng.integers(10, 19, (4, 2)),
+        unit_area_all=rng.integers(20, 29, 4),
+        concept_images=rng.integers(1, 6, 3),
     )
     write_counts(home / "counts.h5", counts, np.array([False, True, False, False]), VOCABULARY)
     shown = Examples(
